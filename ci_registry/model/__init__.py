@@ -1,0 +1,1 @@
+"""Pure data: references, descriptors, manifests. Nothing here opens a socket or a file."""

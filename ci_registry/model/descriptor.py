@@ -1,0 +1,153 @@
+"""Digest, Platform and Descriptor (OCI image-spec, descriptor.md).
+
+Sizes are bytes. A `Descriptor` is immutable and hashable by (digest, size), so it can key sets of wanted blobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InputFileError, ReferenceSyntaxError
+
+__all__ = ["Descriptor", "Digest", "Platform", "digest_of", "new_hash"]
+
+_DIGEST = re.compile(r"^(sha256):([a-f0-9]{64})$|^(sha512):([a-f0-9]{128})$|^(sha384):([a-f0-9]{96})$")
+
+
+class Digest(str):
+    """`algorithm:hex`, checked (OCI image-spec, descriptor.md#digests). A plain `str` in every other respect."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Digest:
+        if not _DIGEST.match(text):
+            raise ReferenceSyntaxError(
+                f"'{text}' is not a digest", hint="write it as sha256: followed by 64 lower-case hexadecimal digits"
+            )
+        return super().__new__(cls, text)
+
+    @property
+    def algorithm(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        return self.partition(":")[2]
+
+    @property
+    def short(self) -> str:
+        """The first 12 hexadecimal digits, for people."""
+        return self.hex[:12]
+
+
+def new_hash(algorithm: str) -> hashlib._Hash:
+    """A fresh hash object for a digest's algorithm."""
+    return hashlib.new(algorithm)
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> Digest:
+    """The digest of some bytes."""
+    return Digest(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where an image runs: `os/architecture[/variant]`, with `os.version` kept for Windows."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+    os_version: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """From `linux/arm64/v8` or `windows/amd64:10.0.17763`."""
+        name, _, version = text.partition(":")
+        parts = name.split("/")
+        if not 2 <= len(parts) <= 3 or not all(parts):
+            raise ReferenceSyntaxError(f"'{text}' is not a platform", hint="write OS/ARCHITECTURE, as in linux/amd64")
+        return cls(parts[0], parts[1], parts[2] if len(parts) == 3 else "", version)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Platform:
+        return cls(
+            str(value.get("os", "")),
+            str(value.get("architecture", "")),
+            str(value.get("variant") or ""),
+            str(value.get("os.version") or ""),
+        )
+
+    def satisfies(self, wanted: Platform) -> bool:
+        """Whether an image for this platform answers a wish for `wanted`; arm64 and arm64/v8 are the same."""
+        return (
+            (self.os, self.architecture) == (wanted.os, wanted.architecture)
+            and (not wanted.variant or _variant(self) == _variant(wanted))
+            and (not wanted.os_version or self.os_version.startswith(wanted.os_version))
+        )
+
+
+def _variant(platform: Platform) -> str:
+    return "v8" if platform.architecture == "arm64" and not platform.variant else platform.variant
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What points at content: media type, digest, size in bytes, and what else the pointing manifest says."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = field(default=None, compare=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, compare=False)
+    artifact_type: str = field(default="", compare=False)
+    urls: tuple[str, ...] = field(default=(), compare=False)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "manifest") -> Descriptor:
+        """Read one descriptor object; raises `InputFileError` naming `where` when it has no sound digest or size."""
+        if not isinstance(value, Mapping):
+            raise InputFileError(f"{where} holds a descriptor that is not an object")
+        size = value.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise InputFileError(f"{where} holds a descriptor without a valid size")
+        try:
+            digest = Digest(str(value.get("digest", "")))
+        except ReferenceSyntaxError as error:
+            raise InputFileError(f"{where} holds a descriptor whose digest is wrong: {error}") from error
+        platform = value.get("platform")
+        return cls(
+            media_type=str(value.get("mediaType") or ""),
+            digest=digest,
+            size=size,
+            platform=Platform.from_json(platform) if isinstance(platform, Mapping) else None,
+            annotations={str(k): str(v) for k, v in (value.get("annotations") or {}).items()},
+            artifact_type=str(value.get("artifactType") or ""),
+            urls=tuple(str(url) for url in value.get("urls") or ()),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The descriptor as it is written into an index."""
+        out: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        if self.platform is not None:
+            out["platform"] = {"architecture": self.platform.architecture, "os": self.platform.os}
+            if self.platform.os_version:
+                out["platform"]["os.version"] = self.platform.os_version
+            if self.platform.variant:
+                out["platform"]["variant"] = self.platform.variant
+        if self.artifact_type:
+            out["artifactType"] = self.artifact_type
+        if self.annotations:
+            out["annotations"] = dict(self.annotations)
+        if self.urls:
+            out["urls"] = list(self.urls)
+        return out
