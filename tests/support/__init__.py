@@ -1,0 +1,1 @@
+"""What the tests stand on: image builder, servers, a scriptable registry, a validator."""
