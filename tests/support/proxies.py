@@ -71,8 +71,10 @@ class Squid:
             log = self.directory / name
             log.touch()
             log.chmod(0o666)
-        name = f"test{self.port}"  # squid's shared memory is named after it
-        self.process = ServerProcess(["squid", "-N", "-n", name, "-f", str(config)], self.directory / "output.log")
+        self._name = f"citest{self.port}"  # squid's shared memory is named after it
+        self.process = ServerProcess(
+            ["squid", "-N", "-n", self._name, "-f", str(config)], self.directory / "output.log"
+        )
         self.process.wait_for_port(self.port)
 
     def __enter__(self) -> Squid:
@@ -82,7 +84,9 @@ class Squid:
         self.stop()
 
     def stop(self) -> None:
-        self.process.stop(grace_seconds=0)  # it takes two seconds to end politely
+        self.process.stop(grace_seconds=0)  # to end politely takes it two seconds
+        for segment in Path("/dev/shm").glob(f"{self._name}-*"):
+            segment.unlink()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def requests(self) -> list[tuple[str, str, int]]:
