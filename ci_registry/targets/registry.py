@@ -1,0 +1,314 @@
+"""A repository of an OCI registry (OCI distribution-spec 1.1), as a source and as a target."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from urllib.parse import quote
+
+from ..errors import CiRegistryError, IntegrityError, NotFoundError, RemoteError
+from ..model.descriptor import Descriptor, Digest
+from ..model.manifest import ACCEPT, MANIFEST_LIMIT, Manifest, is_manifest, parse_manifest
+from ..transport.http import Client, Reply, Stream
+from ..transport.problem import diagnostics, problem
+from .base import Location, Mounted, Present, Session, Writer
+from .fallback_tag import add_referrer, listed_referrers
+from .listing import pages, strings
+from .upload import Upload, continue_upload
+
+__all__ = ["RegistryRepository"]
+
+_RECENT = 64
+
+
+class RegistryRepository:
+    """One repository. Shares its client, and so connections, tokens and limits, with the others of its registry.
+
+    `name` is the repository path on the wire, `shown` the host that people know it by. `free_heads` says that reading
+    a manifest counts against a quota while asking for its digest does not, so tags are resolved by HEAD.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        *,
+        shown: str = "",
+        store: str = "",
+        free_heads: bool = False,
+        mounts: bool = True,
+        chunk_bytes: int = 0,
+    ) -> None:
+        host = shown or client.origin.netloc
+        self.client, self.name = client, name
+        self.location = Location(store or str(client.origin), name, f"{host}/{name}", str(client.origin))
+        self._free_heads, self._mounts, self._chunk_bytes = free_heads, mounts, chunk_bytes
+        self._pull = frozenset({f"repository:{name}:pull"})
+        self._push = frozenset({f"repository:{name}:pull,push"})
+        self._writing = False
+        self._recent: OrderedDict[str, Manifest] = OrderedDict()
+        self._lock = threading.Lock()
+        self._new: bool | None = None
+        self._known_tags: frozenset[str] | None = None
+        self._no_referrers_api = False
+        self._fallback_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"RegistryRepository({self.location.name!r})"
+
+    def for_writing(self) -> RegistryRepository:
+        """Say that this repository will be written to: one token with pull and push serves all its requests."""
+        self._writing = True
+        return self
+
+    @property
+    def _scopes(self) -> frozenset[str]:
+        return self._push if self._writing else self._pull
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def resolve(self, reference: str) -> Descriptor:
+        if self._free_heads:
+            found = self._head_manifest(reference)
+            if found is None:
+                raise self._not_found(reference)
+            return found
+        return self._read_manifest(reference).descriptor
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        with self._lock:
+            known = self._recent.get(descriptor.digest)
+        return known if known is not None else self._read_manifest(descriptor.digest)
+
+    def _read_manifest(self, reference: str) -> Manifest:
+        where = self._named(reference)
+        reply = self._get(f"manifests/{reference}", {"Accept": ACCEPT}, MANIFEST_LIMIT)
+        if reply.status == 404:
+            raise self._not_found(reference, reply)
+        if reply.status != 200:
+            raise problem(reply, f"reading the manifest {where}")
+        manifest = parse_manifest(reply.body, reply.headers.get("Content-Type") or "", where)
+        self._check_manifest(reference, manifest, reply)
+        with self._lock:
+            self._recent[manifest.digest] = manifest
+            while len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        return manifest
+
+    def _check_manifest(self, reference: str, manifest: Manifest, reply: Reply) -> None:
+        stated = reply.headers.get("Docker-Content-Digest") or ""
+        if ":" in reference and Digest(reference).algorithm == "sha256":
+            stated = reference
+        if stated.startswith("sha256:") and stated != manifest.digest:
+            raise IntegrityError(
+                f"reading the manifest {self._named(reference)} gave bytes whose digest is {manifest.digest}, not {stated}",
+                hint="the registry, or a proxy in front of it, changes what it stores",
+            )
+
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> _Fetch:
+        return _Fetch(self, descriptor, offset)
+
+    def open_blob(self, descriptor: Descriptor, offset: int) -> Stream:
+        """The blob's bytes from `offset` on, redirects followed without credentials."""
+        headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
+        path = f"/v2/{self.name}/blobs/{descriptor.digest}"
+        stream = self.client.open("GET", path, headers=headers, scopes=self._scopes, follow=True)
+        if stream.reply.status == (206 if offset else 200):
+            return stream
+        attempt = f"reading {descriptor.digest} from {self.location.name}"
+        if stream.reply.status == 200:
+            stream.close(broken=True)
+            raise RemoteError(f"{attempt} from byte {offset} failed: the registry sent it from the start again")
+        if not stream.reply.body:
+            stream.reply.body = stream.read_all(64 * 1024)
+        stream.close()
+        raise problem(stream.reply, attempt)
+
+    def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
+        return {descriptor for descriptor in descriptors if self._has(descriptor)}
+
+    def _has(self, descriptor: Descriptor) -> bool:
+        if is_manifest(descriptor.media_type):
+            return self._head_manifest(descriptor.digest) is not None
+        reply = self.client.request(
+            "HEAD", f"/v2/{self.name}/blobs/{descriptor.digest}", scopes=self._scopes
+        )
+        # A redirect means that the storage has it; following it with HEAD would break a URL that is signed for GET.
+        if reply.status in (200, 301, 302, 303, 307, 308):
+            return True
+        if reply.status == 404:
+            return False
+        raise problem(reply, f"looking for {descriptor.digest} in {self.location.name}")
+
+    def _head_manifest(self, reference: str) -> Descriptor | None:
+        reply = self.client.request(
+            "HEAD", f"/v2/{self.name}/manifests/{reference}", headers={"Accept": ACCEPT}, scopes=self._scopes
+        )
+        if reply.status == 404:
+            return None
+        if reply.status != 200:
+            raise problem(reply, f"looking for {self._named(reference)}")
+        digest = reply.headers.get("Docker-Content-Digest")
+        size = reply.headers.get("Content-Length")
+        if not digest or not size:
+            return self._read_manifest(reference).descriptor
+        return Descriptor((reply.headers.get("Content-Type") or "").partition(";")[0], Digest(digest), int(size))
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def writer(
+        self, descriptor: Descriptor | None, mount_from: Sequence[str] = (), session: Session | None = None
+    ) -> Writer | Present | Mounted:
+        if session is not None and descriptor is not None:
+            resumed = continue_upload(self, descriptor, session)
+            if resumed is not None:
+                return resumed
+        query, scopes = "", self._push
+        mount = mount_from[0] if mount_from and self._mounts and descriptor is not None else ""
+        if mount and descriptor is not None:
+            query = f"?mount={descriptor.digest}&from={quote(mount, safe='/')}"
+            scopes = scopes | {f"repository:{mount}:pull"}
+        reply = self.client.request("POST", f"/v2/{self.name}/blobs/uploads/{query}", scopes=scopes)
+        if mount and reply.status in (401, 403):
+            # No right to read the other repository is a reason to upload, not to fail.
+            return self.writer(descriptor)
+        if reply.status == 201 and mount:
+            return Mounted(mount)
+        if reply.status != 202:
+            raise problem(reply, f"starting an upload to {self.location.name}")
+        return Upload(self, descriptor, reply, self._chunk_bytes)
+
+    @property
+    def push_scopes(self) -> frozenset[str]:
+        return self._push
+
+    def put_manifest(self, manifest: Manifest, tag: str | None = None) -> None:
+        reference = tag or manifest.digest
+        attempt = f"pushing the manifest {self._named(reference)}"
+        reply = self.client.request(
+            "PUT",
+            f"/v2/{self.name}/manifests/{reference}",
+            headers={"Content-Type": manifest.media_type},
+            body=manifest.content,
+            scopes=self._push,
+        )
+        if reply.status not in (200, 201, 202):
+            raise problem(reply, attempt)
+        self._check_pushed(manifest, reference, reply)
+        self._new = False
+        if manifest.subject is not None and not reply.headers.get("OCI-Subject"):
+            self._list_by_tag(manifest, manifest.subject.digest)
+
+    def _check_pushed(self, manifest: Manifest, reference: str, reply: Reply) -> None:
+        # What the registry says it stored is the check of the copy; one that says nothing is asked.
+        stored = reply.headers.get("Docker-Content-Digest")
+        if not stored:
+            found = self._head_manifest(reference)
+            stored = found.digest if found else "nothing"
+        if stored != manifest.digest:
+            raise IntegrityError(
+                f"pushing the manifest {self._named(reference)} failed: the registry stored {stored}, "
+                f"not {manifest.digest}",
+                hint="the registry, or a proxy in front of it, changes what it stores",
+            )
+
+    def is_new(self) -> bool:
+        if self._new is None:
+            try:
+                self._known_tags = frozenset(self.tags())
+                self._new = False
+            except NotFoundError:
+                self._known_tags, self._new = frozenset(), True
+            except CiRegistryError:
+                self._new = False  # listing may be forbidden where pushing is not
+        return self._new
+
+    def tagged(self, tag: str) -> Descriptor | None:
+        if self._known_tags is not None and tag not in self._known_tags:
+            return None
+        return self._head_manifest(tag)
+
+    # -- listing and deleting ------------------------------------------------------------------------------------
+
+    def tags(self) -> list[str]:
+        found: set[str] = set()
+        attempt = f"listing the tags of {self.location.name}"
+        for reply in pages(self.client, f"/v2/{self.name}/tags/list?n=1000", attempt, self._scopes):
+            found.update(strings(reply, "tags"))
+        return sorted(found)
+
+    def referrers(self, digest: Digest, artifact_type: str | None = None) -> list[Descriptor]:
+        found = None if self._no_referrers_api else self._referrers_api(digest, artifact_type)
+        if found is None:
+            self._no_referrers_api = True
+            found = listed_referrers(self, digest)
+        if artifact_type is not None:
+            found = [entry for entry in found if entry.artifact_type == artifact_type]
+        return found
+
+    def _referrers_api(self, digest: Digest, artifact_type: str | None) -> list[Descriptor] | None:
+        query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+        path = f"/v2/{self.name}/referrers/{digest}{query}"
+        found: list[Descriptor] = []
+        first = True
+        attempt = f"listing the referrers of {self._named(digest)}"
+        for reply in pages(self.client, path, attempt, self._scopes, accepted=(400, 404, 405, 501)):
+            if first and reply.status != 200:
+                return None
+            first = False
+            index = parse_manifest(reply.body, reply.headers.get("Content-Type") or "", f"the referrers of {digest}")
+            found.extend(index.manifests)
+        return found
+
+    def _list_by_tag(self, manifest: Manifest, subject: Digest) -> None:
+        with self._fallback_lock:
+            add_referrer(self, subject, manifest.as_referrer())
+
+    def delete_tag(self, tag: str) -> None:
+        self._delete(tag, f"deleting the tag {self._named(tag)}")
+
+    def delete_manifest(self, descriptor: Descriptor) -> None:
+        self._delete(descriptor.digest, f"deleting {self._named(descriptor.digest)}")
+
+    def _delete(self, reference: str, attempt: str) -> None:
+        scopes = self._push | {f"repository:{self.name}:delete"}
+        reply = self.client.request("DELETE", f"/v2/{self.name}/manifests/{reference}", scopes=scopes)
+        if reply.status not in (200, 202, 204):
+            raise problem(reply, attempt)
+
+    # -- words ---------------------------------------------------------------------------------------------------
+
+    def _named(self, reference: str) -> str:
+        return f"{self.location.name}{'@' if ':' in reference else ':'}{reference}"
+
+    def _not_found(self, reference: str, reply: Reply | None = None) -> CiRegistryError:
+        found = diagnostics(reply.body) if reply is not None else []
+        if found and found[0].code not in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"):
+            return problem(reply, f"reading the manifest {self._named(reference)}") if reply else NotFoundError("")
+        what = "repository" if found and found[0].code == "NAME_UNKNOWN" else ("digest" if ":" in reference else "tag")
+        return NotFoundError(
+            f"{self._named(reference)} was not found: the registry has no such {what}",
+            hint=f"list what is there with `ci-registry list docker://{self.location.name}`",
+        )
+
+    def _get(self, path: str, headers: dict[str, str], limit: int) -> Reply:
+        return self.client.request(
+            "GET", f"/v2/{self.name}/{path}", headers=headers, scopes=self._scopes, limit=limit
+        )
+
+
+class _Fetch:
+    """A blob being read: opens on entry, so that the engine decides when the request is made."""
+
+    def __init__(self, repository: RegistryRepository, descriptor: Descriptor, offset: int) -> None:
+        self._repository, self._descriptor, self._offset = repository, descriptor, offset
+        self._stream: Stream | None = None
+
+    def __enter__(self) -> Stream:
+        self._stream = self._repository.open_blob(self._descriptor, self._offset)
+        return self._stream
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()

@@ -1,0 +1,1 @@
+"""The wire: connections, retries, limits, authentication flows, TLS and proxies."""

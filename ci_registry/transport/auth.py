@@ -1,0 +1,348 @@
+"""Authentication to a registry: challenges, and the flow from a challenge to a token, as logic without a socket.
+
+Follows RFC 9110 section 11 for challenges and the distribution project's token specification (GET form) and OAuth2
+form (POST). `token_flow` is a generator: it yields the request to send, is sent the reply, and returns the token.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from ..errors import AccessError, CiRegistryError, RemoteError
+from ..redaction import remember_secret
+from .http import Reply, Scopes
+from .origin import Origin, is_loopback
+from .problem import diagnostics
+
+__all__ = [
+    "Challenge",
+    "Login",
+    "RegistryAuthoriser",
+    "Token",
+    "TokenRequest",
+    "check_realm",
+    "parse_challenges",
+    "token_flow",
+]
+
+CLIENT_ID = "ci_registry"
+_DEFAULT_LIFETIME_SECONDS = 60
+_CHALLENGE = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+|$)(?!=)")
+_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+
+
+class Login(Protocol):
+    """What authentication needs of a credential; see `credentials.chain.Credential`."""
+
+    @property
+    def username(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+    @property
+    def identity_token(self) -> str: ...
+    @property
+    def registry_token(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def is_anonymous(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One WWW-Authenticate challenge; `scheme` in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """A request to a token service."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A bearer token with the moment (monotonic seconds) up to which it is used."""
+
+    value: str = field(repr=False)
+    scopes: Scopes
+    usable_until: float
+
+
+def parse_challenges(values: Sequence[str]) -> list[Challenge]:
+    """All challenges of all WWW-Authenticate headers; several may share one header, joined by commas."""
+    return [challenge for value in values for challenge in _parse_header(value)]
+
+
+def _parse_header(value: str) -> Iterator[Challenge]:
+    position = 0
+    while position < len(value):
+        scheme = _CHALLENGE.match(value, position)
+        if not scheme:
+            return
+        position = scheme.end()
+        parameters: dict[str, str] = {}
+        while match := _PARAMETER.match(value, position):
+            text = match.group(2)
+            parameters[match.group(1).lower()] = re.sub(r"\\(.)", r"\1", text) if text is not None else match.group(3)
+            position = match.end()
+        yield Challenge(scheme.group(1).lower(), parameters)
+
+
+def check_realm(realm: str, registry: Origin) -> Origin:
+    """The origin of a token service, if credentials may go there.
+
+    It must be https unless the registry is plain http, and must not be an internal address literal when the registry
+    is not one itself: a registry could otherwise make us call services of this machine's network.
+    """
+    try:
+        origin = Origin.parse(realm)
+    except CiRegistryError as error:
+        raise RemoteError(f"{registry} names the token service '{realm[:200]}', which is no address") from error
+    if registry.is_tls and not origin.is_tls:
+        raise RemoteError(
+            f"{registry} names the token service {origin}, which is not https, so no credential is sent there",
+            hint="the registry's token realm must be an https:// address",
+        )
+    if _is_internal(origin.host) and not _is_internal(registry.host):
+        raise RemoteError(
+            f"{registry} names the token service {origin}, an internal address, so it is not called",
+            hint="the registry's token realm must be an address outside this machine's own network",
+        )
+    return origin
+
+
+def _is_internal(host: str) -> bool:
+    if is_loopback(host):
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return address.is_private or address.is_link_local or address.is_unspecified
+
+
+def token_flow(
+    challenge: Challenge, scopes: Scopes, login: Login, clock: Callable[[], float] = time.monotonic
+) -> Generator[TokenRequest, Reply, Token]:
+    """From a Bearer challenge to a token. Raises `AccessError` naming the credential's source when it is refused."""
+    if login.registry_token:
+        return Token(login.registry_token, scopes, float("inf"))
+    reply = None
+    if login.identity_token:
+        reply = yield _oauth_request(challenge, scopes, login)
+        if reply.status in (404, 405):
+            reply = None
+    if reply is None:
+        reply = yield _get_request(challenge, scopes, login)
+    return _read_token(reply, scopes, login, clock())
+
+
+def _get_request(challenge: Challenge, scopes: Scopes, login: Login) -> TokenRequest:
+    parameters = [("service", challenge.parameters["service"])] if challenge.parameters.get("service") else []
+    parameters += [("scope", scope) for scope in _ordered(scopes)]
+    parameters.append(("client_id", CLIENT_ID))
+    headers = {}
+    if not login.is_anonymous:
+        parameters.append(("account", login.username))
+        headers["Authorization"] = basic(login)
+    return TokenRequest("GET", _with_query(challenge.parameters["realm"], parameters), headers)
+
+
+def _oauth_request(challenge: Challenge, scopes: Scopes, login: Login) -> TokenRequest:
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": login.identity_token,
+        "service": challenge.parameters.get("service", ""),
+        "scope": " ".join(_ordered(scopes)),
+        "client_id": CLIENT_ID,
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return TokenRequest("POST", challenge.parameters["realm"], headers, urlencode(form).encode())
+
+
+def _ordered(scopes: Scopes) -> list[str]:
+    # Some token services honour only the first scope: the one with push comes first.
+    return sorted(scopes, key=lambda scope: (not scope.endswith("push"), scope))
+
+
+def _with_query(realm: str, parameters: list[tuple[str, str]]) -> str:
+    parts = urlsplit(realm)
+    query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *parameters], quote_via=quote, safe=":/,*")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path or "/", query, ""))
+
+
+def _read_token(reply: Reply, scopes: Scopes, login: Login, now: float) -> Token:
+    service = urlsplit(reply.url)
+    where = f"{service.scheme}://{service.netloc}{service.path}"
+    if reply.status in (400, 401, 403):
+        message, hint = _refused_login(reply, where, login)
+        raise AccessError(message, hint=hint)
+    if reply.status != 200:
+        said = "; ".join(map(str, diagnostics(reply.body)[:2]))
+        raise RemoteError(
+            f"asking the token service {where} for a token failed: it answered {reply.status} {said}".rstrip(),
+            hint="run it again later",
+        )
+    try:
+        document = json.loads(reply.body)
+        value = document.get("token") or document.get("access_token")
+        lifetime = float(document.get("expires_in") or _DEFAULT_LIFETIME_SECONDS)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RemoteError(f"the token service {where} answered with something that is not a token") from error
+    if not isinstance(value, str) or not value:
+        raise RemoteError(f"the token service {where} answered without a token")
+    remember_secret(value)
+    # Ten seconds early, or at 80 % for short ones: a token that ends while its request travels is refused.
+    return Token(value, scopes, now + (lifetime - 10 if lifetime >= 50 else lifetime * 0.8))
+
+
+def _refused_login(reply: Reply, where: str, login: Login) -> tuple[str, str]:
+    said = "; ".join(map(str, diagnostics(reply.body)[:2]))
+    came_back = f"it answered {reply.status}" + (f": {said}" if said else "")
+    if login.is_anonymous:
+        message = f"asking the token service {where} for a token without a login failed: {came_back}"
+        return message, "log in with `ci-registry login`"
+    who = f"user '{login.username}'" if login.username else "a token"
+    message = f"the token service {where} refused {who} from {login.source}: {came_back}"
+    return message, "correct that credential; where two-factor or single sign-on is on, use an access token"
+
+
+def basic(login: Login) -> str:
+    """The value of an Authorization header of the Basic kind."""
+    pair = f"{login.username}:{login.password or login.identity_token}"
+    value = base64.b64encode(pair.encode()).decode()
+    remember_secret(value)
+    return f"Basic {value}"
+
+
+class RegistryAuthoriser:
+    """Puts the right Authorization on each request to one registry (implements `transport.http.Authoriser`).
+
+    `find_login` is asked when the registry first wants to know who calls; `send` carries a `TokenRequest` to its
+    service. Tokens are cached by scope set, and one worker asks for a token while the others wait for it.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        find_login: Callable[[], Login],
+        send: Callable[[TokenRequest, Origin], Reply],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._origin, self._find_login, self._send, self._clock = origin, find_login, send, clock
+        self._known = False
+        self._challenge: Challenge | None = None
+        self._contact = threading.Lock()
+        self._token_lock = threading.Lock()
+        self._tokens: dict[Scopes, Token] = {}
+        self._extra: dict[Scopes, Scopes] = {}
+
+    @property
+    def challenge(self) -> Challenge | None:
+        """The challenge that the registry gave, once it gave one."""
+        return self._challenge
+
+    def login(self) -> Login:
+        return self._find_login()
+
+    @contextmanager
+    def first_contact(self) -> Iterator[None]:
+        """While nothing is known of the registry, one request goes ahead alone and its answer tells the others."""
+        if self._known:
+            yield
+            return
+        with self._contact:
+            yield
+            self._known = True
+
+    def headers(self, scopes: Scopes) -> Mapping[str, str]:
+        challenge = self._challenge
+        if challenge is None:
+            return {}
+        login = self.login()
+        if challenge.scheme == "basic":
+            return {} if login.is_anonymous else {"Authorization": basic(login)}
+        return {"Authorization": f"Bearer {self._token(scopes, login).value}"}
+
+    def _token(self, scopes: Scopes, login: Login) -> Token:
+        wanted = self._extra.get(scopes, scopes)
+        with self._token_lock:
+            now = self._clock()
+            for known, token in self._tokens.items():
+                if known >= wanted and token.usable_until > now:
+                    return token
+            token = self._tokens[wanted] = self._ask_token(wanted, login)
+            return token
+
+    def _ask_token(self, scopes: Scopes, login: Login) -> Token:
+        assert self._challenge is not None  # noqa: S101 - only reached after a challenge
+        service = check_realm(self._challenge.parameters["realm"], self._origin)
+        flow = token_flow(self._challenge, scopes, login, self._clock)
+        try:
+            request = next(flow)
+            while True:
+                request = flow.send(self._send(request, service))
+        except StopIteration as done:
+            token: Token = done.value
+            return token
+
+    def challenged(self, reply: Reply, scopes: Scopes, sent: Mapping[str, str]) -> bool:
+        """Learn from a 401. True when another try makes sense; raises `AccessError` when the credential is refused."""
+        if reply.status != 401:
+            return False
+        challenge = _preferred(parse_challenges(reply.header_values("WWW-Authenticate")))
+        if challenge is None:
+            return False
+        self._challenge = challenge
+        if challenge.scheme == "basic":
+            return self._basic_refused(reply, sent)
+        self._forget_tokens(scopes, challenge, sent)
+        return True
+
+    def _basic_refused(self, reply: Reply, sent: Mapping[str, str]) -> bool:
+        login = self.login()
+        if login.is_anonymous:
+            raise AccessError(
+                f"{self._origin} wants a user name and password, and no credential was found for it",
+                hint=f"log in with `ci-registry login {self._origin.netloc}` or see `ci-registry credentials explain`",
+            )
+        if sent.get("Authorization") == basic(login):
+            raise AccessError(
+                f"{self._origin} refused user '{login.username}' from {login.source} (401)",
+                hint="correct the password there; a registry's own htpasswd file must hold bcrypt entries",
+            )
+        return True
+
+    def _forget_tokens(self, scopes: Scopes, challenge: Challenge, sent: Mapping[str, str]) -> None:
+        if not sent.get("Authorization"):
+            return
+        refused = sent["Authorization"].removeprefix("Bearer ")
+        with self._token_lock:
+            self._tokens = {known: token for known, token in self._tokens.items() if token.value != refused}
+        if challenge.parameters.get("error") == "insufficient_scope":
+            asked = frozenset(challenge.parameters.get("scope", "").split())
+            self._extra[scopes] = self._extra.get(scopes, scopes) | asked
+
+
+def _preferred(challenges: list[Challenge]) -> Challenge | None:
+    """Bearer before Basic; others are not understood."""
+    bearer = [c for c in challenges if c.scheme == "bearer" and c.parameters.get("realm")]
+    plain = [c for c in challenges if c.scheme == "basic"]
+    return next(iter(bearer + plain), None)

@@ -1,0 +1,73 @@
+"""How much one host is asked at once and how often: adaptive concurrency, a rate, and pauses it asked for.
+
+The number in flight starts at 8. While answers come back about as fast as the fastest seen, it doubles each clean
+round (slow start, as TCP does: at 40 ms round trips a step of one a round would take seconds to matter); after the
+first sign of strain it grows by one a round. It halves on 429 and 5xx. When answers get slower as more are in
+flight, the host is busy and more would only queue there, so the number stays.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["START", "Limiter"]
+
+START = 8
+_SLACK_SECONDS = 0.010
+
+
+class Limiter:
+    """One per host, shared by everything in a run that talks to it. All methods may be called from any thread."""
+
+    def __init__(
+        self,
+        max_connections: int = 64,
+        requests_per_second: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.max_connections = max(1, max_connections)
+        self.limit = min(START, self.max_connections)
+        self._interval = 1.0 / requests_per_second if requests_per_second else 0.0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_at = 0.0
+        self._paused_until = 0.0
+        self._slow_start = True
+        self._clean = 0
+        self._best = float("inf")
+        self._halved_at = float("-inf")
+
+    def delay(self) -> float:
+        """Seconds to wait before the next request; takes that request's place in the rate."""
+        with self._lock:
+            now = self._clock()
+            due = max(now, self._paused_until)
+            if self._interval:
+                due = max(due, self._next_at)
+                self._next_at = due + self._interval
+            return due - now
+
+    def answered(self, seconds: float) -> None:
+        """A request was answered without complaint, `seconds` after it was sent."""
+        with self._lock:
+            self._best = min(self._best, seconds)
+            if seconds > 2 * self._best + _SLACK_SECONDS:
+                self._slow_start = False
+                return
+            self._clean += 1
+            if self._clean >= (1 if self._slow_start else self.limit):
+                self._clean = 0
+                self.limit = min(self.limit + 1, self.max_connections)
+
+    def throttled(self, pause_seconds: float = 0.0) -> None:
+        """The host said 429 or 5xx: halve, at most once a second, and let nobody ask before `pause_seconds`."""
+        with self._lock:
+            now = self._clock()
+            self._slow_start = False
+            self._clean = 0
+            self._paused_until = max(self._paused_until, now + pause_seconds)
+            if now - self._halved_at >= 1.0:
+                self._halved_at = now
+                self.limit = max(1, self.limit // 2)
