@@ -141,14 +141,21 @@ def read_password_file(path: Path, place: str) -> str:
 def _password_text(raw: bytes, what: str, place: str) -> str:
     if len(raw) > _LARGEST_PASSWORD_FILE:
         raise ConfigError(f"{what} is larger than 64 KiB", path=place, hint=f"{place} probably names the wrong file")
-    try:
-        text = raw.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError:
-        # not chained: the exception carries the file's bytes
-        raise ConfigError(f"{what} is not UTF-8 text", path=place, hint=f"{place} names the wrong file?") from None
+    text = _utf8(raw)
+    if text is None:
+        raise ConfigError(f"{what} is not UTF-8 text", path=place, hint=f"{place} probably names the wrong file")
+    text = text.rstrip("\r\n")
     if not text.strip():
         raise ConfigError(f"{what} is empty", path=place, hint="write the password into it")
     return text
+
+
+def _utf8(raw: bytes) -> str | None:
+    # None instead of an exception, which would carry the file's bytes along
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def _explicit_of(explicit: Callable[[str], Explicit | None], request: Lookup) -> Explicit:
