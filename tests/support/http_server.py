@@ -24,6 +24,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 # What Go's server does: it reads this much of a body nobody wanted before it answers, or else closes the connection.
 _DRAIN_BYTES = 256 << 10
 _LINGER_SECONDS = 0.5
+_NOT_HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad Request"
 
 
 class BrokenRequestError(ConnectionError):
@@ -44,7 +45,10 @@ class Reply:
 
 
 class Exchange:
-    """One request, as the handler sees it. `headers` have lower-case names."""
+    """One request, as the handler sees it. `headers` have lower-case names.
+
+    With `break_after` set, reading the body ends in `BrokenRequestError` after so many bytes.
+    """
 
     def __init__(
         self, method: str, target: str, headers: dict[str, str], stream: IO[bytes], sock: socket.socket
@@ -55,6 +59,7 @@ class Exchange:
         self.headers = headers
         self.body_bytes = 0
         self.started = time.monotonic()
+        self.break_after: int | None = None
         self._stream = stream
         self._socket = sock
         self._length = int(headers.get("content-length", 0))
@@ -87,17 +92,18 @@ class Exchange:
         """The rest of the request body."""
         return b"".join(self.pieces())
 
-    def pieces(self, limit: int | None = None) -> Iterator[bytes]:
-        """The request body as it comes, `limit` bytes at most; raises `BrokenRequestError` when it ends early."""
+    def pieces(self) -> Iterator[bytes]:
+        """The request body as it comes; raises `BrokenRequestError` when it ends early."""
         if self._continue and self._unread:
             self._continue = False
             self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        source = self._chunks() if self._chunked else self._plain(limit)
-        for piece in source:
+        for piece in self._chunks() if self._chunked else self._plain():
+            if self.break_after is not None:
+                piece = piece[: self.break_after - self.body_bytes]
             self.body_bytes += len(piece)
             yield piece
-            if limit is not None and self.body_bytes >= limit:
-                return
+            if self.body_bytes == self.break_after:
+                raise BrokenRequestError("broken on purpose")
 
     def drain(self) -> bool:
         """Throw away a body that nobody read, if it is small; whether the connection can be used again."""
@@ -109,13 +115,10 @@ class Exchange:
             pass
         return True
 
-    def _plain(self, limit: int | None) -> Iterator[bytes]:
+    def _plain(self) -> Iterator[bytes]:
         left = self._length - self.body_bytes
         while left:
-            want = min(left, 256 << 10)
-            if limit is not None:
-                want = max(1, min(want, limit - self.body_bytes))
-            piece = self._stream.read1(want)  # type: ignore[attr-defined]
+            piece = self._stream.read1(min(left, 256 << 10))  # type: ignore[attr-defined]
             if not piece:
                 raise BrokenRequestError(f"{left} bytes of the body are missing")
             left -= len(piece)
@@ -271,13 +274,19 @@ def _read_request(sock: socket.socket, stream: IO[bytes]) -> Exchange | None:
     line = stream.readline(65537)
     if not line.strip():
         return None
-    method, target, _ = line.decode("latin-1").split()
+    words = line.decode("latin-1").split()
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        # What a client that begins with TLS gets from a plain server.
+        sock.sendall(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad Request"
+        )
+        return None
     headers: dict[str, str] = {}
     while (line := stream.readline(65537)).strip():
         name, _, value = line.decode("latin-1").partition(":")
         name, value = name.lower(), value.strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Exchange(method, target, headers, stream, sock)
+    return Exchange(words[0], words[1], headers, stream, sock)
 
 
 def _send(sock: socket.socket, reply: Reply, head: bool, keep: bool) -> tuple[int, bool]:

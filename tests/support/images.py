@@ -30,6 +30,7 @@ __all__ = [
     "StreamedBlob",
     "digest_of",
     "fallback_tag",
+    "referrer_entry",
     "upload",
     "write_layout",
 ]
@@ -316,6 +317,17 @@ def upload(
     return image.digest
 
 
+def referrer_entry(media_type: str, digest: str, size: int, document: dict[str, Any]) -> dict[str, Any]:
+    """How a manifest is listed among the referrers of its subject (distribution-spec, "Listing Referrers")."""
+    kind = document.get("artifactType") or (document.get("config") or {}).get("mediaType")
+    entry = {"mediaType": media_type, "digest": str(digest), "size": size}
+    if kind:
+        entry["artifactType"] = kind
+    if document.get("annotations"):
+        entry["annotations"] = document["annotations"]
+    return entry
+
+
 def write_layout(image: BuiltImage, directory: Path, tag: str | None = None, referrers: bool = True) -> Path:
     """Write an OCI image layout, or add to one (OCI image-spec, image-layout.md). Returns the directory."""
     for member in image.family() if referrers else [image]:
@@ -392,10 +404,9 @@ def _add_to_fallback(client: Wire, referrer: BuiltImage, repository: str) -> Non
     path = f"/v2/{repository}/manifests/{fallback_tag(document['subject']['digest'])}"
     old = client.expect((200, 404), "GET", path, headers={"Accept": OCI_INDEX})
     entries = old.json()["manifests"] if old.status == 200 else []
-    entry = {**referrer.root.to_json(), "artifactType": document.get("artifactType") or document["config"]["mediaType"]}
-    if document.get("annotations"):
-        entry["annotations"] = document["annotations"]
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [*entries, entry]}
+    root = referrer.root
+    entries.append(referrer_entry(root.media_type, root.digest, root.size, document))
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
     client.expect(201, "PUT", path, _json(index), headers={"Content-Type": OCI_INDEX})
 
 

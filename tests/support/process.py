@@ -15,13 +15,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 __all__ = ["ServerProcess", "ServerStartError", "find_program", "free_port", "temporary_directory", "wait_until"]
 
 # Below Linux's ephemeral range (32768 and up), where an outgoing connection may sit on a port that just was free.
 _PORTS = range(18000, 32000)
-_held: list[IO[str]] = []
+_held: list[int] = []  # descriptors whose locks keep our ports ours
 _running: list[ServerProcess] = []
 
 
@@ -37,18 +36,18 @@ def free_port() -> int:
         if _claim(locks / str(port)):
             if _bindable(port):
                 return port
-            _held.pop().close()
+            os.close(_held.pop())
     raise ServerStartError("no free port between 18000 and 32000")
 
 
 def _claim(path: Path) -> bool:
-    file = path.open("w")
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        file.close()
+        os.close(descriptor)
         return False
-    _held.append(file)
+    _held.append(descriptor)
     return True
 
 
