@@ -198,7 +198,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, NoKeyringError):
         return "no keyring backend on this machine"
     lines = redact(str(error)).strip().splitlines()
-    said = f": {lines[0][:200]}" if lines else ""
+    said = f": {lines[0][:200].rstrip(' .!')}" if lines else ""
     if isinstance(error, KeyringLocked):
         return f"it is locked{said}"
     return f"its backend failed with {type(error).__name__}{said}"
