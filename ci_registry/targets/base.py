@@ -90,7 +90,9 @@ class Writer(Protocol):
     @property
     def session(self) -> Session | None: ...
 
-    def write(self, chunk: memoryview) -> None: ...
+    def write(self, chunk: memoryview, patience_seconds: float | None = None) -> None:
+        """Push some bytes. With `patience_seconds`, a place that takes longer to accept them raises `TransportError`."""
+        ...
 
     def commit(self, digest: Digest) -> None:
         """Finish; the place checks the digest where it can. Raises `IntegrityError` when it does not fit."""
@@ -169,16 +171,17 @@ class Deleter(Protocol):
 
 
 class VerifiedReader:
-    """Reads a blob whole and vouches for it: the wrong size or digest raises `IntegrityError` at the end.
+    """Reads a blob to its end and vouches for it: the wrong size or digest raises `IntegrityError` at the end.
 
-    A stream that ends early raises `TransportError`, so that it is read again from where it broke; `hasher` and
-    `offset` carry over to the next reader.
+    A stream that ends early raises `TransportError`, so that it can be read on from `offset`, in bytes; the hash goes
+    on with it. A blob that is read from a later `offset` on is checked for its size alone: its destination, which has
+    the beginning, checks the digest.
     """
 
-    def __init__(self, descriptor: Descriptor, where: str) -> None:
+    def __init__(self, descriptor: Descriptor, where: str, offset: int = 0) -> None:
         self.descriptor, self._where = descriptor, where
-        self.offset = 0
-        self._hash: hashlib._Hash = new_hash(descriptor.digest.algorithm)
+        self.offset = offset
+        self._hash: hashlib._Hash | None = None if offset else new_hash(descriptor.digest.algorithm)
 
     def take(self, reader: Reader, buffer: memoryview) -> int:
         """Read from `reader` into `buffer`; 0 once everything was read and found right."""
@@ -195,11 +198,14 @@ class VerifiedReader:
                 "that its manifest says",
                 hint="the source is damaged; push that image again",
             )
-        self._hash.update(buffer[:count])
+        if self._hash is not None:
+            self._hash.update(buffer[:count])
         self.offset += count
         return count
 
     def _check(self) -> None:
+        if self._hash is None:
+            return
         found = f"{self.descriptor.digest.algorithm}:{self._hash.hexdigest()}"
         if found != self.descriptor.digest:
             raise IntegrityError(

@@ -54,9 +54,10 @@ class Upload:
         """Enough to go on in another process. The Location holds no credential, but is not for logs either."""
         return {"location": self._location, "offset": self._started_at}
 
-    def write(self, chunk: memoryview) -> None:
+    def write(self, chunk: memoryview, patience_seconds: float | None = None) -> None:
         while len(chunk):
             exchange = self._exchange or self._begin()
+            exchange.patience(patience_seconds)
             part = chunk[: self._chunk_left] if self._chunk_left else chunk
             try:
                 exchange.send(part)
@@ -122,8 +123,6 @@ class Upload:
         return exchange.finish()
 
     def commit(self, digest: Digest) -> None:
-        if self._descriptor is not None and self._descriptor.size == 0 and self._exchange is None:
-            self._final = False
         if self._exchange is not None and self._final:
             reply = self._finish()
         else:

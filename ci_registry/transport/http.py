@@ -208,8 +208,14 @@ class Exchange:
     def __init__(self, client: Client, connection: _Connection, method: str, url: str, chunked: bool) -> None:
         self._client, self._connection = client, connection
         self._method, self._url, self._chunked = method, url, chunked
-        self._early: Reply | None = None
+        self._patience: float | None = None
         self._open = True
+
+    def patience(self, seconds: float | None) -> None:
+        """Bound how long the other side may take to accept what is sent; None for the ordinary bound."""
+        if seconds != self._patience:
+            self._patience = seconds
+            self._connection.wait(self._client.answer_seconds if seconds is None else seconds)
 
     def send(self, data: memoryview | bytes) -> None:
         """Push some of the body. A broken connection raises `TransportError`, an early refusal `EarlyAnswer`."""

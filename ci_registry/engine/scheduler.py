@@ -1,0 +1,173 @@
+"""One scheduler for a whole run: which task goes next, with how many in flight per host.
+
+A task names the hosts it talks to and takes a slot of each before it starts, all together, so two tasks can't wait
+for each other. Big tasks (blobs) go biggest first and leave one slot of each host free, so that small requests
+(manifests, checks, mounts) keep moving; small ones go by urgency, then first come first served.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from ..errors import CiRegistryError, Interrupted
+from ..transport.limiter import Limiter
+from ..transport.retry import Cancel
+
+__all__ = ["BIG_BYTES", "Scheduler", "Task"]
+
+BIG_BYTES = 1024 * 1024
+"""From this size in bytes on, a task counts as big."""
+
+_MOST_THREADS = 96
+_END_SECONDS = 3.5
+
+
+class Task:
+    """Something to run once its hosts have slots. `failed` gets what it raised, and decides what that means."""
+
+    __slots__ = ("action", "failed", "hosts", "size")
+
+    def __init__(
+        self, action: Callable[[], None], hosts: Iterable[str], failed: Callable[[CiRegistryError], None], size: int = 0
+    ) -> None:
+        self.action, self.failed, self.size = action, failed, size
+        self.hosts = tuple(sorted(set(filter(None, hosts))))
+
+    @property
+    def is_big(self) -> bool:
+        return self.size >= BIG_BYTES
+
+
+class Scheduler:
+    """Runs tasks, which may add tasks, until none is left. `limiter_of` gives a host's limiter."""
+
+    def __init__(self, limiter_of: Callable[[str], Limiter], cancel: Cancel) -> None:
+        self._limiter_of, self._cancel = limiter_of, cancel
+        self._change = threading.Condition()
+        self._queues: dict[tuple[tuple[str, ...], bool], list[tuple[int, int, Task]]] = defaultdict(list)
+        self._in_flight: dict[str, int] = defaultdict(int)
+        self._count = itertools.count()
+        self._unfinished = self._idle = self._threads = 0
+        self._running = False
+        self._crash: BaseException | None = None
+
+    def add(self, task: Task, urgency: int = 5) -> None:
+        """Queue a task; among small ones, a lower `urgency` goes first. Tasks may call this."""
+        rank = -task.size if task.is_big else urgency
+        with self._change:
+            heapq.heappush(self._queues[task.hosts, task.is_big], (rank, next(self._count), task))
+            self._unfinished += 1
+            if self._running:
+                self._call_a_thread()
+
+    def _call_a_thread(self) -> None:
+        if self._idle:
+            self._change.notify()
+        elif self._threads < _MOST_THREADS:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._work, name=f"copy-{self._threads}", daemon=True).start()
+
+    def run(self) -> None:
+        """Wait until every task is done. Raises `Interrupted` when the run was cancelled, and bugs as they are."""
+        with self._change:
+            self._running = True
+            for _ in range(min(self._unfinished, _MOST_THREADS // 8)):
+                self._start_thread()
+            while self._unfinished and not self._cancel and self._crash is None:
+                self._change.wait(0.5)
+            self._running = False
+            self._change.notify_all()
+            self._let_workers_end()
+        if self._crash is not None:
+            raise self._crash
+        self._cancel.check()
+
+    def _let_workers_end(self) -> None:
+        # Their last act is to cancel upload sessions; a run that is stopped gives them a few seconds for that.
+        while self._threads and self._change.wait(_END_SECONDS):
+            pass
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                task = self._take()
+                while task is None:
+                    if not self._unfinished or self._cancel or self._crash is not None:
+                        self._threads -= 1
+                        self._change.notify_all()
+                        return
+                    self._idle += 1
+                    self._change.wait(0.5)
+                    self._idle -= 1
+                    task = self._take()
+                if self._best() is not None:
+                    self._call_a_thread()
+            self._run_one(task)
+
+    def _take(self) -> Task | None:
+        """The most urgent task whose hosts all have a free slot; takes the slots."""
+        queue = self._best()
+        if queue is None:
+            return None
+        task = heapq.heappop(queue)[2]
+        for host in task.hosts:
+            self._in_flight[host] += 1
+        return task
+
+    def _best(self) -> list[tuple[int, int, Task]] | None:
+        """The queue whose head goes next, None when nothing can go."""
+        if self._cancel or self._crash is not None:
+            return None
+        best: list[tuple[int, int, Task]] | None = None
+        for (hosts, is_big), queue in self._queues.items():
+            if queue and (best is None or self._before(queue[0], best[0])) and self._has_slots(hosts, is_big):
+                best = queue
+        return best
+
+    @staticmethod
+    def _before(a: tuple[int, int, Task], b: tuple[int, int, Task]) -> bool:
+        # Small before big: they are over soon, and what they find out lets more work begin.
+        return (a[2].is_big, a[0], a[1]) < (b[2].is_big, b[0], b[1])
+
+    def _has_slots(self, hosts: tuple[str, ...], is_big: bool) -> bool:
+        return all(self._in_flight[host] < self._slots(host, is_big) for host in hosts)
+
+    def _slots(self, host: str, is_big: bool) -> int:
+        limit = self._limiter_of(host).limit
+        return max(1, limit - 1) if is_big else limit
+
+    def _run_one(self, task: Task) -> None:
+        try:
+            task.action()
+        except Interrupted:
+            self._cancel.set()
+        except CiRegistryError as error:
+            self._report(task, error)
+        except BaseException as error:  # noqa: BLE001 - a bug in a worker has to reach the main thread
+            self._crash = error
+        finally:
+            with self._change:
+                self._unfinished -= 1
+                for host in task.hosts:
+                    self._in_flight[host] -= 1
+                self._wake()
+
+    def _report(self, task: Task, error: CiRegistryError) -> None:
+        try:
+            task.failed(error)
+        except BaseException as bug:  # noqa: BLE001 - as above
+            self._crash = bug
+
+    def _wake(self) -> None:
+        # This thread takes the next task itself; another is only needed when a limit grew or work is left over.
+        if not self._unfinished or self._crash is not None or self._cancel:
+            self._change.notify_all()
+        elif self._idle and any(self._queues.values()):
+            self._change.notify()
