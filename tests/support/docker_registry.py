@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from .certificates import KeyPair
-from .process import ServerProcess, find_program, free_port, temporary_directory
+from .process import ServerProcess, find_program, free_port, temporary_directory, wait_until
 from .token_server import TokenServer
+from .wire import Wire
 
 __all__ = ["AccessLogLine", "DockerRegistry", "htpasswd"]
 
 _ACCESS = re.compile(r'^\S+ - \S* ?\[[^\]]*\] "([A-Z]+) (\S+) HTTP/[\d.]+" (\d+) (\d+)', re.MULTILINE)
+_MARK = "settle-log"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class DockerRegistry:
         self.port = port or free_port()
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
+        self._plain = tls is None
         self._directory = temporary_directory(in_memory)
         self.root = root or self._directory / "storage"
         storage: dict[str, Any] = {
@@ -141,8 +144,17 @@ class DockerRegistry:
 
     def requests(self, since: int = 0) -> list[AccessLogLine]:
         """The access log, from line number `since` on (take `len(requests())` before what you want to count)."""
-        lines = [AccessLogLine(m, p, int(s), int(b)) for m, p, s, b in _ACCESS.findall(self.log())]
+        self._settle_log()
+        lines = [AccessLogLine(m, p, int(s), int(b)) for m, p, s, b in _ACCESS.findall(self.log()) if _MARK not in p]
         return lines[since:]
+
+    def _settle_log(self) -> None:
+        # A line is written after its reply is sent, so one more request goes first, and its line is waited for.
+        mark = f"{_MARK}={secrets.token_hex(8)}"
+        if self._plain and self.process.alive:
+            with Wire(self.url) as wire:
+                wire.request("GET", f"/v2/?{mark}")
+            wait_until(lambda: mark in self.log(), "the access log")
 
     def count(self, method: str, path_regex: str, since: int = 0) -> int:
         """How many requests had that method and a path in which the expression is found."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import socketserver
 import ssl
 import threading
 import time
@@ -172,9 +171,9 @@ class HttpServer:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.failures: list[BaseException] = []
-        self._server = _Server(self, port)
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=256)
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
     @property
@@ -183,10 +182,18 @@ class HttpServer:
 
     def stop(self) -> None:
         """Stop accepting and close every connection."""
-        self._server.shutdown()
-        self._server.server_close()
-        self.close_connections()
+        _shutdown(self._listener)  # wakes the accepting thread
         self._thread.join(5)
+        self._listener.close()
+        self.close_connections()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _address = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
 
     def close_connections(self) -> None:
         """Close all connections, idle ones included, as a restarting server does."""
@@ -253,21 +260,6 @@ class HttpServer:
         except Exception as error:  # noqa: BLE001 - a bug of a test's script must show as a failure, not as a hang
             self.failures.append(error)
             return Reply(500, {"Content-Type": "text/plain"}, repr(error).encode(), close=True)
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
-
-    def __init__(self, owner: HttpServer, port: int) -> None:
-        self._owner = owner
-        super().__init__(("127.0.0.1", port), socketserver.BaseRequestHandler)
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        assert isinstance(request, socket.socket)
-        self._owner.serve(request)
 
 
 def _read_request(sock: socket.socket, stream: IO[bytes]) -> Exchange | None:
