@@ -209,7 +209,7 @@ class Config:
 def _not_found(what: str, name: str, known: Collection[str]) -> NotFoundError:
     import difflib
 
-    guesses = difflib.get_close_matches(name, known, 3, 0.5)
+    guesses = difflib.get_close_matches(name, known, 3, 0.6)
     if guesses:
         hint = "did you mean " + " or ".join(f"'{guess}'" for guess in guesses) + "?"
     else:

@@ -21,13 +21,13 @@ __all__ = ["ADDRESS_KEYS", "check_texts", "plain_address", "plain_fingerprint"]
 
 ADDRESS_KEYS = frozenset({"api", "endpoint_url", "mirror", "pull_url", "url"})
 
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?|\[[0-9A-Fa-f:.]+\]")
-_LOGIN_OF_VARIABLES = re.compile(r"http://(?:[^:@/?#]*:)?(?:\$\{\w+\})+@[^@]*")
-_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
+# Not compiled here: most runs need none of them.
+_HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?|\[[0-9A-Fa-f:.]+\]"
+_LOGIN_OF_VARIABLES = r"http://(?:[^:@/?#]*:)?(?:\$\{\w+\})+@[^@]*"
 _COMPARISON = (
     r"(?:\*|(?:>=|<=|!=|==|[><=^~])?\s*v?\d+(?:\.(?:\d+|[xX*])){0,2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?)"
 )
-_VERSIONS = re.compile(rf"\s*{_COMPARISON}(?:[\s,]+{_COMPARISON})*\s*")
+_VERSIONS = rf"\s*{_COMPARISON}(?:[\s,]+{_COMPARISON})*\s*"
 _SAMPLE_NAMES = {"namespace": "n", "path": "p/q", "path_dashed": "p-q", "name": "q"}
 
 
@@ -82,7 +82,7 @@ def _check_login(key: str, text: str) -> None:
     """Refuse a user or password written into an address; a proxy's may be made of variables."""
     if "@" not in text or (key != "proxy" and key not in ADDRESS_KEYS):
         return
-    if key == "proxy" and _LOGIN_OF_VARIABLES.fullmatch(text):
+    if key == "proxy" and re.fullmatch(_LOGIN_OF_VARIABLES, text):
         return
     cure = "${PROXY_USER}:${PROXY_PASSWORD}@" if key == "proxy" else ""
     raise Wrong(
@@ -124,7 +124,7 @@ def _split(value: str) -> SplitResult:
     except ValueError:
         raise Wrong("has a host or port that is not valid", "write it as https://HOST:PORT") from None
     host = parts.netloc.removesuffix(f":{port}")
-    if re.search(r"\s", value) or not _HOST.fullmatch(host) or port == 0:
+    if re.search(r"\s", value) or not re.fullmatch(_HOST, host) or port == 0:
         raise Wrong("has a host or port that is not valid", "write it as https://HOST:PORT")
     return parts
 
@@ -148,7 +148,7 @@ def _proxy(value: str) -> None:
 
 def _connect_to(value: str) -> None:
     host, _, port = value.rpartition(":")
-    if not _HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    if not re.fullmatch(_HOST, host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise Wrong("is not HOST:PORT", "write it like 10.0.0.7:5000 or [::1]:5000, without http://")
 
 
@@ -205,12 +205,12 @@ def _regex(value: str) -> None:
 
 
 def _semver(value: str) -> None:
-    if not all(_VERSIONS.fullmatch(part) for part in value.split("||")):
+    if not all(re.fullmatch(_VERSIONS, part) for part in value.split("||")):
         raise Wrong("is not a range of versions", "write it like '>=1.0 <2', '^1.2', '~1.4' or '1.x || 2.x'")
 
 
 def _platform(value: str) -> None:
-    if not _PLATFORM.fullmatch(value):
+    if not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?", value):
         raise Wrong("is not a platform", "write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8")
 
 

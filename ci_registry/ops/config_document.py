@@ -77,7 +77,7 @@ def _parse(file: Path, text: str) -> Document:
         lines = dict(_lines(file, node))
         return Document(_construct(file, loader, node), file, lines)
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(file, error) from error
+        raise _syntax_error(file, text, error) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{file}, line {line}: a control character stands in the text", hint="remove it") from error
@@ -96,14 +96,22 @@ def _construct(file: Path, loader: Any, node: yaml.Node) -> object:
         ) from error
 
 
-def _syntax_error(file: Path, error: yaml.MarkedYAMLError) -> ConfigError:
+def _syntax_error(file: Path, text: str, error: yaml.MarkedYAMLError) -> ConfigError:
     mark = error.problem_mark or error.context_mark
     where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    parts = [_without_quotes(text) for text in (error.context, error.problem) if text]
+    parts = [_without_quotes(part) for part in (error.context, error.problem) if part]
     return ConfigError(
         f"{file}{where}: not valid YAML: {', '.join(parts)}",
-        hint="check indentation, quotes and brackets there and in the line above",
+        hint=_cure(text, error),
     )
+
+
+def _cure(text: str, error: yaml.MarkedYAMLError) -> str:
+    first, last = error.context_mark or error.problem_mark, error.problem_mark or error.context_mark
+    around = text.splitlines()[first.line : last.line + 1] if first and last else []
+    if any("${" in line for line in around):
+        return "put ${NAME} in quotes where it stands inside { } or [ ]"
+    return "check indentation, quotes and brackets there and in the line above"
 
 
 def _without_quotes(problem: str) -> str:

@@ -65,27 +65,29 @@ def read_tables(document: Document, environ: Mapping[str, str]) -> Tables:
     """Check a whole document; nothing is raised, see `Tables.problems`."""
     tables = Tables()
     sections = _sections(document, tables)
-    _read_targets(document, tables, sections["targets"])
+    targets, promotions = sections.get("targets", {}), sections.get("promotions", {})
+    _read_targets(document, tables, targets)
     for name, data in _built_in_targets(environ).items():
-        if name not in sections["targets"]:
+        if name not in targets:
             tables.targets[name] = _read_target(document, name, data)
             tables.built_in.append(name)
-    _read_promotions(document, tables, sections["promotions"], {*sections["targets"], *tables.built_in})
-    if sections["jenkins"]:
+    _read_promotions(document, tables, promotions, {*targets, *tables.built_in})
+    if "jenkins" in sections:
         with tables.collecting():
             tables.jenkins = _read_jenkins(document, sections["jenkins"])
     return tables
 
 
 def _sections(document: Document, tables: Tables) -> dict[str, Mapping[Any, Any]]:
-    """Each section as a mapping, empty where it is missing or wrong."""
-    found: dict[str, Mapping[Any, Any]] = {name: {} for name in _SECTIONS}
+    """The sections that hold something, each as a mapping; those that are wrong are left out."""
+    found: dict[str, Mapping[Any, Any]] = {}
     with tables.collecting():
-        for name, value in _mapping(document, "", document.data).items():
+        for name, value in _mapping(document, "", {} if document.data is None else document.data).items():
             with tables.collecting():
-                if name not in found:
+                if name not in _SECTIONS:
                     raise _unknown_section(document, name)
-                found[name] = _mapping(document, name, value)
+                if value is not None:
+                    found[name] = _mapping(document, name, value)
     return found
 
 
@@ -96,8 +98,6 @@ def _unknown_section(document: Document, name: object) -> ConfigError:
 
 
 def _mapping(document: Document, path: str, value: Any) -> Mapping[Any, Any]:
-    if value is None:
-        return {}
     if not isinstance(value, Mapping):
         raise document.error(path, "must be a mapping of keys to values", hint="write `key: value` lines")
     return value

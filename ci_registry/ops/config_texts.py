@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import ConfigError
 from .config_document import Document
@@ -101,7 +102,11 @@ def expand(document: Document, path: str, data: Any, environ: Mapping[str, str])
 
     def change(at: str, key: str, text: str) -> str:
         def value(piece: re.Match[str]) -> str:
-            return _value(document, at, key, piece["name"], environ) if piece["name"] else "${"
+            if not piece["name"]:
+                return "${"
+            found = _value(document, at, key, piece["name"], environ)
+            # In an address with a login, what stands before the @ must not be able to end the login.
+            return quote(found, safe="") if key == "proxy" and piece.end() <= text.rfind("@") else found
 
         return _PIECE.sub(value, text)
 

@@ -52,9 +52,9 @@ class Policies(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Promotion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Images of one target that are promoted to others. `name` is its key under `promotions:`."""
+    """Images of one target that are promoted to others."""
 
-    name: str = ""
+    name: str = ""  # its key under `promotions:`, never written in the file
     source: Annotated[str, Meta(description="Target to promote from.")] = field(name="from")
     targets: Annotated[tuple[str, ...], Meta(description="Targets to promote to.", min_length=1)] = field(name="to")
     repositories: Annotated[
