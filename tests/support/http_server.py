@@ -23,6 +23,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 # What Go's server does: it reads this much of a body nobody wanted before it answers, or else closes the connection.
 _DRAIN_BYTES = 256 << 10
 _LINGER_SECONDS = 0.5
+_PIECE_BYTES = 1 << 20
 _NOT_HTTP = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad Request"
 
 
@@ -154,7 +155,7 @@ Handler = Callable[[Exchange], Reply | None]
 class HttpServer:
     """Serves `handler` on 127.0.0.1 until `stop`. The handler returns a `Reply`, or None to close without one.
 
-    `finished` is called after each exchange with the reply and the number of body bytes sent. Exceptions of a handler
+    `finished` is called for each exchange with the reply and the number of body bytes sent. Exceptions of a handler
     that are no `ConnectionError` are kept in `failures` (and answered with 500), for the test to look at.
     """
 
@@ -233,24 +234,47 @@ class HttpServer:
         exchange = _read_request(sock, stream)
         if exchange is None:
             return False
-        reply: Reply | None = None
-        sent = 0
+        reply = self._handle(exchange)
+        if reply is None:
+            self._finish(exchange, None, 0)
+            _shutdown(sock)
+            return False
         try:
-            reply = self._handle(exchange)
-            if reply is None:
-                _shutdown(sock)
-                return False
             keep = exchange.drain() and not reply.close and exchange.headers.get("connection", "").lower() != "close"
-            sent, whole = _send(sock, reply, exchange.method == "HEAD", keep)
-        finally:
-            if self._finished is not None:
-                self._finished(exchange, reply, sent)
-        if not whole:
+            top, body = _encode(reply, exchange.method == "HEAD", keep)
+        except ConnectionError:
+            self._finish(exchange, None, 0)
+            raise
+        self._send(sock, exchange, reply, top, body)
+        if reply.cut_after is not None:
             _shutdown(sock)
             return False
         if not keep:
             _linger(sock)
         return keep
+
+    def _send(
+        self, sock: socket.socket, exchange: Exchange, reply: Reply, top: bytes, body: bytes | memoryview
+    ) -> None:
+        """Send it all; the exchange counts as finished just before its last piece, so that a client which has read
+        its reply finds it counted."""
+        size, pause_seconds = reply.pace or (_PIECE_BYTES, 0)
+        sent = 0
+        try:
+            while len(body) - sent > size:
+                sock.sendall(top + bytes(body[sent : sent + size]))
+                sent += min(size, len(body) - sent)
+                top = b""
+                time.sleep(pause_seconds)
+        except OSError:
+            self._finish(exchange, reply, sent)
+            raise
+        self._finish(exchange, reply, len(body))
+        sock.sendall(top + bytes(body[sent:]))
+
+    def _finish(self, exchange: Exchange, reply: Reply | None, sent: int) -> None:
+        if self._finished is not None:
+            self._finished(exchange, reply, sent)
 
     def _handle(self, exchange: Exchange) -> Reply | None:
         try:
@@ -281,34 +305,17 @@ def _read_request(sock: socket.socket, stream: IO[bytes]) -> Exchange | None:
     return Exchange(words[0], words[1], headers, stream, sock)
 
 
-def _send(sock: socket.socket, reply: Reply, head: bool, keep: bool) -> tuple[int, bool]:
-    """Send a reply; how many bytes of its body went out, and whether that was all."""
+def _encode(reply: Reply, head: bool, keep: bool) -> tuple[bytes, bytes | memoryview]:
+    """Status line and headers, and what of the body is to be sent."""
     headers = {"Content-Length": str(len(reply.body)), **reply.headers}
     if reply.status in (204, 304):
         del headers["Content-Length"]
     if not keep:
         headers["Connection"] = "close"
     lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Unknown')}"]
-    lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     top = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-    body = b"" if head else reply.body if reply.cut_after is None else reply.body[: reply.cut_after]
-    if reply.pace is None and len(body) < 1 << 16:
-        sock.sendall(top + bytes(body))
-    else:
-        sock.sendall(top)
-        for piece in _paced(body, reply.pace):
-            sock.sendall(piece)
-    return len(body), reply.cut_after is None
-
-
-def _paced(body: bytes | memoryview, pace: tuple[int, float] | None) -> Iterator[bytes | memoryview]:
-    if pace is None:
-        yield body
-        return
-    size, pause_seconds = pace
-    for start in range(0, len(body), size):
-        time.sleep(pause_seconds)
-        yield body[start : start + size]
+    return top, b"" if head else reply.body if reply.cut_after is None else reply.body[: reply.cut_after]
 
 
 def _linger(sock: socket.socket) -> None:

@@ -345,7 +345,7 @@ def test_counts_what_is_in_flight(fake_registry: FakeRegistry) -> None:
         free.set()
         assert sorted(answers) == [200, 200, 200, 200, 429]
     assert fake_registry.max_in_flight == 5
-    assert fake_registry.connections == 0
+    wait_until(lambda: fake_registry.connections == 0, "the end of all connections")
 
 
 def test_warnings_and_tag_parameters(fake_registry: FakeRegistry, images: ImageBuilder, wire: Wire) -> None:
