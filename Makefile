@@ -1,0 +1,48 @@
+# make venv       the environment in .venv, with the package and its test tools
+# make demo       push, copy, show and verify a small image, on any machine with Python 3.10 or newer
+# make test       everything CI checks; as root it installs the Debian packages it needs first
+# make test-deps  only that; elsewhere than as root it names the missing packages
+# make check      ruff and mypy
+# make bench      the benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv demo test test-deps check bench clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+venv: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e '.[test]' < /dev/null
+	touch $@
+
+demo: venv
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh docs/demo.sh
+
+test-deps:
+	PYTHON='$(PYTHON)' sh tests/support/install-packages.sh tests/debian-packages.txt
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: test-deps check
+	$(BIN)/pytest -n $(WORKERS) --durations=20 $(PYTEST_ARGS)
+
+bench: venv
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist
