@@ -42,9 +42,10 @@ class BlobStore:
         """Whether the file is there in the right size; one `stat`."""
         digest = descriptor.digest
         try:
-            return os.stat(f"{self._blobs}/{digest.algorithm}/{digest.hex}").st_size == descriptor.size
+            found = os.stat(f"{self._blobs}/{digest.algorithm}/{digest.hex}")
         except OSError:
             return False
+        return found.st_size == descriptor.size
 
     def has_fresh(self, descriptor: Descriptor) -> bool:
         """Like `has`, and keeps the blob from being collected as garbage before a manifest refers to it."""
@@ -98,9 +99,8 @@ class BlobStore:
     def sync(self) -> None:
         """See to it that the names of all blobs are on the disk, before an index refers to them."""
         with disk_errors(f"writing to {self.name}", self._blobs):
-            for entry in os.scandir(self._blobs):
-                if entry.is_dir():
-                    sync_directory(Path(entry.path))
+            for algorithm in os.listdir(self._blobs):
+                sync_directory(Path(self._blobs, algorithm))
 
     def begin(self, descriptor: Descriptor | None) -> BlobWriter:
         with disk_errors(f"writing to {self.name}", self.directory):
@@ -209,7 +209,7 @@ class BlobWriter:
     def _attempt(self) -> str:
         return f"writing {self._descriptor.digest if self._descriptor else 'a blob'} to {self._store.name}"
 
-    def write(self, chunk: memoryview) -> None:
+    def write(self, chunk: memoryview, patience_seconds: float | None = None) -> None:  # noqa: ARG002 - disks don't wait
         if self._descriptor is not None and self.offset + len(chunk) > self._descriptor.size:
             self._refuse(f"there are more than the {self._descriptor.size} bytes that its manifest says")
         with disk_errors(self._attempt, self._path):
@@ -253,7 +253,8 @@ class BlobWriter:
         # Nothing is kept of it: going on from wrong bytes could never end well.
         self.abort()
         raise IntegrityError(
-            f"{self._attempt} failed: {reason}", hint="the source is damaged, or changed while it was read; run it again"
+            f"{self._attempt} failed: {reason}",
+            hint="the source is damaged, or changed while it was read; run it again",
         )
 
 

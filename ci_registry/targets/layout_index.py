@@ -153,18 +153,18 @@ class IndexFile:
             request.done = True
 
     def _apply(self, batch: list[_Request]) -> None:
-        _, document, before = self._read()
-        entries = before
+        entries = before = self.read()
         for request in batch:
             try:
                 entries = request.edit(entries)
             except CiRegistryError as error:
                 request.error = error
         if entries != before:
-            self._write(document, entries)
+            self.write(entries)
 
-    def _write(self, document: dict[str, Any], entries: list[Entry]) -> None:
-        document = {**document, "manifests": [entry.document for entry in entries]}
+    def write(self, entries: list[Entry]) -> None:
+        """Put these entries in place of the present ones; only for who holds the lock."""
+        document = {**self._read()[1], "manifests": [entry.document for entry in entries]}
         content = dump(document)
         with disk_errors(f"writing {self._name}", self.path):
             replace_file(self.path, content)
