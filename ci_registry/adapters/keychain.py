@@ -157,20 +157,17 @@ class _Call(Generic[T]):
     def __init__(self, work: Callable[[KeyringBackend], T]) -> None:
         self._work = work
         self._results: list[T] = []
-        self._reason = "its backend ended without an answer"
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def run(self) -> None:
         try:
             self._results.append(self._work(_backend()))
-        except KeychainUnavailable as error:
-            self._reason, self._error = error.reason, error
-        except Exception as error:  # noqa: BLE001 - backends are anybody's plug-ins and raise anything
-            self._reason, self._error = _reason(error), error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - backends are anybody's plug-ins and raise anything
+            self._error = error
 
     def result(self) -> T:
-        if not self._results:
-            raise KeychainUnavailable(self._reason) from self._error
+        if self._error is not None:
+            raise KeychainUnavailable(_reason(self._error)) from self._error
         return self._results[0]
 
 
@@ -192,9 +189,11 @@ def _name_of(backend: KeyringBackend) -> str:
     return kind.__module__.rpartition(".")[2] if kind.__name__ == "Keyring" else kind.__name__
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     from keyring.errors import KeyringLocked, NoKeyringError
 
+    if isinstance(error, KeychainUnavailable):
+        return error.reason
     if isinstance(error, NoKeyringError):
         return "no keyring backend on this machine"
     lines = redact(str(error)).strip().splitlines()
