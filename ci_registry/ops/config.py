@@ -10,6 +10,7 @@ Everything is checked when it is loaded but what hangs on a `${VARIABLE}`; that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -82,7 +83,8 @@ class Config:
     """A configuration in which all that can be checked without variables is right.
 
     `source` has the shape of the file; relative paths in it are relative to the file's folder, else to the current
-    one. `targets`, `promotions` and `jenkins` are views with `${VARIABLE}` not expanded and paths as written.
+    one. `targets`, `promotions` and `jenkins` are for looking around: paths are as written, texts hold `${VARIABLE}`,
+    and where a variable stands for a number or truth value there is any one. Use what `target()` returns.
     """
 
     def __init__(
@@ -170,9 +172,7 @@ class Config:
     def _expanded(self, table: Table[T], environ: Mapping[str, str] | None) -> T:
         values = expand(self._document, table.path, table.data, self._environ if environ is None else environ)
         check_texts(self._document, table.path, table.data, deep=table.deep, expanded=values)
-        for key in SECRET_KEYS & values.keys():
-            remember_secret(values[key])
-        return convert(
+        settings = convert(
             self._document,
             table.path,
             table.data,
@@ -180,22 +180,30 @@ class Config:
             name=getattr(table.settings, "name", ""),
             expanded=map_texts(values, table.path, self._normalised),
         )
+        for secret in (getattr(settings, key, None) for key in SECRET_KEYS):
+            remember_secret(secret or "")
+        return settings
 
     def _address(self, table: Table[Any], url: str, environ: Mapping[str, str] | None) -> str:
+        """The expanded `url`, or "" when that can't be had now; whoever uses the target is told why."""
+        said = {"url": url}
         try:
-            text = expand(self._document, f"{table.path}.url", url, self._environ if environ is None else environ)
+            found = expand(self._document, table.path, said, self._environ if environ is None else environ)
+            check_texts(self._document, table.path, said, deep=table.deep, expanded=found)
         except ConfigError:
             return ""
-        return plain_address(str(text))
+        return plain_address(found["url"])
 
     def _shown(self, table: Table[Any]) -> dict[str, Any]:
         defaults = {key: value for key, value in msgspec.to_builtins(table.settings).items() if value is not None}
         defaults.pop("name", None)
-        said = {key: value for key, value in table.data.items() if value is not None}
-        return dict(map_texts({**defaults, **said}, table.path, self._shown_text))
+        return dict(map_texts(_merged(defaults, table.data), table.path, self._shown_text))
 
     def _shown_text(self, path: str, key: str, text: str) -> str:
-        return text if has_variable(text) else self._normalised(path, key, text)
+        """The normal form, or the text itself while a variable or the home folder in it is not known."""
+        with contextlib.suppress(ConfigError):
+            return text if has_variable(text) else self._normalised(path, key, text)
+        return text
 
     def _normalised(self, _path: str, key: str, text: str) -> str:
         if key in PATH_KEYS:
@@ -204,6 +212,18 @@ class Config:
         if key in ADDRESS_KEYS:
             return plain_address(text)
         return plain_fingerprint(text) if key == "fingerprint" else text
+
+
+def _merged(defaults: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file says, and the defaults where it says nothing; nested mappings are merged likewise."""
+    merged = dict(defaults)
+    for key, value in said.items():
+        below = defaults.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merged({name: item for name, item in below.items() if item is not None}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
 
 
 def _not_found(what: str, name: str, known: Collection[str]) -> NotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
@@ -41,16 +43,34 @@ def convert(document: Document, path: str, data: Any, kind: type[T], *, name: st
         clean["name"] = name
     while True:
         try:
-            return msgspec.convert(clean, kind, strict=expanded is None)
+            found = msgspec.convert(clean, kind, strict=expanded is None)
+            break
         except msgspec.ValidationError as error:
             if expanded is not None or not _put_placeholder(clean, error, kind):
                 raise _mismatch(document, path, data, error, kind) from None
+    _check_finite(document, path, found)
+    return found
+
+
+def _check_finite(document: Document, path: str, found: msgspec.Struct) -> None:
+    """YAML knows .inf, and every number we take is one of seconds, days or requests."""
+    for field in _fields(type(found)):
+        value = getattr(found, field.name)
+        if isinstance(value, msgspec.Struct):
+            _check_finite(document, f"{path}.{field.encode_name}", value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise document.error(f"{path}.{field.encode_name}", "must be a number, but is infinite")
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
 
 
 def keys_of(kind: type[msgspec.Struct]) -> list[str]:
     """The keys a structure has in the file, `kind` first where there is one."""
     tagged = ["kind"] if kind.__struct_config__.tag is not None else []
-    return tagged + [field.encode_name for field in msgspec.structs.fields(kind) if field.name != "name"]
+    return tagged + [field.encode_name for field in _fields(kind) if field.name != "name"]
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -69,7 +89,7 @@ def _clean(document: Document, path: str, data: Any, kind: type[msgspec.Struct])
         if key not in known:
             raise _unknown_key(document, path, key, kind)
     said = {key: value for key, value in data.items() if value is not None}
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         if field.required and field.encode_name not in said:
             raise document.error(f"{path}.{field.encode_name}", "is missing", hint=_describe(field))
         inner = _structure(field.type)
@@ -80,6 +100,10 @@ def _clean(document: Document, path: str, data: Any, kind: type[msgspec.Struct])
 
 
 def _unknown_key(document: Document, path: str, key: object, kind: type[msgspec.Struct]) -> ConfigError:
+    word, colon, _ = str(key).partition(":")
+    if colon:
+        # `{password:hunter2}` is one key to YAML; what follows the colon must not be shown.
+        return document.error(f"{path}.{word}", "has no space after its colon", hint="write `key: value`")
     known = keys_of(kind)
     tag = kind.__struct_config__.tag
     what = f"is not a known key of kind {tag}" if tag else "is not a known key"
@@ -154,7 +178,7 @@ def _mismatch(
     if "at `key` in" in str(error):
         return document.error(path + below, "has a key that is not a text", hint="put the key in quotes")
     key = next((step for step in reversed(steps) if not step.startswith("[")), "")
-    if key in SECRET_KEYS and isinstance(value, (str, int, float)):
+    if key in SECRET_KEYS and not isinstance(value, (Mapping, list)):
         return literal_secret(document, path + below)
     expected = _expected(error, _choices(kind, steps))
     return document.error(path + below, f"must be {expected}, but is {_found(value)}", hint=_cure(expected, value))
@@ -174,7 +198,7 @@ def _expected(error: msgspec.ValidationError, choices: list[str]) -> str:
 
 def _choices(kind: type[msgspec.Struct], steps: list[str]) -> list[str]:
     """The values a `Literal` field may have."""
-    field = next((item for item in msgspec.structs.fields(kind) if [item.encode_name] == steps), None)
+    field = next((item for item in _fields(kind) if [item.encode_name] == steps), None)
     literal = next(iter(get_args(field.type)), None) if field else None
     return [text for text in get_args(literal) if isinstance(text, str)]
 
@@ -192,7 +216,7 @@ def _found(value: object) -> str:
         return f"the text '{value if len(value) <= 40 else value[:40] + '...'}'"
     if isinstance(value, Mapping):
         return "a mapping of keys to values"
-    return "a list" if isinstance(value, (list, tuple)) else f"the {type(value).__name__} {value}"
+    return "a list" if isinstance(value, (list, tuple)) else f"a {type(value).__name__}"
 
 
 def _cure(expected: str, value: object) -> str:

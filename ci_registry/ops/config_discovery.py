@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,17 +22,18 @@ def find_file(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> P
         return _named(cwd / expand_user(str(explicit), environ), "--config")
     if environ.get("CI_REGISTRY_CONFIG"):
         return _named(cwd / expand_user(environ["CI_REGISTRY_CONFIG"], environ), "CI_REGISTRY_CONFIG")
-    places = [*(folder / FILE_NAME for folder in _folders(cwd)), _user_file(environ), SYSTEM_FILE]
-    return next((file for file in places if file.is_file()), None)
+    places = [*(folder / FILE_NAME for folder in _folders(cwd)), *_user_files(environ), SYSTEM_FILE]
+    # Not Path.is_file(), which raises where a folder above may not be entered, such as somebody else's home.
+    return next((file for file in places if os.path.isfile(file)), None)
 
 
-def local_images(environ: Mapping[str, str]) -> Path:
-    """The folder of the target `local`: below `$XDG_DATA_HOME` (XDG base directory specification)."""
-    return _base(environ, "XDG_DATA_HOME", "~/.local/share") / "ci-registry" / "images"
+def local_images(environ: Mapping[str, str]) -> str:
+    """The folder of the target `local`: below `$XDG_DATA_HOME` (XDG base directory specification), `~` not expanded."""
+    return f"{_base(environ, 'XDG_DATA_HOME', '~/.local/share')}/ci-registry/images"
 
 
 def _named(file: Path, said_by: str) -> Path:
-    if not file.exists():
+    if not os.path.lexists(file):
         raise ConfigError(
             f"the configuration {file}, which {said_by} names, does not exist",
             hint="correct the path, or write a first one with `ci-registry init`",
@@ -44,15 +47,18 @@ def _folders(cwd: Path) -> Iterator[Path]:
     Anybody may write into a folder such as /tmp, so above a repository nothing is picked up.
     """
     above = [cwd, *cwd.parents]
-    root = next((index for index, folder in enumerate(above) if (folder / ".git").exists()), 0)
+    root = next((index for index, folder in enumerate(above) if os.path.exists(folder / ".git")), 0)
     yield from above[: root + 1]
 
 
-def _user_file(environ: Mapping[str, str]) -> Path:
-    return _base(environ, "XDG_CONFIG_HOME", "~/.config") / "ci-registry" / "config.yaml"
+def _user_files(environ: Mapping[str, str]) -> list[Path]:
+    """The user's own file; none where the user has no home."""
+    with contextlib.suppress(ConfigError):
+        return [expand_user(f"{_base(environ, 'XDG_CONFIG_HOME', '~/.config')}/ci-registry/config.yaml", environ)]
+    return []
 
 
-def _base(environ: Mapping[str, str], variable: str, default: str) -> Path:
+def _base(environ: Mapping[str, str], variable: str, default: str) -> str:
     """A base directory; the specification says to ignore relative ones."""
-    said = Path(environ.get(variable, ""))
-    return said if said.is_absolute() else expand_user(default, environ)
+    said = environ.get(variable, "")
+    return said if said.startswith("/") else default

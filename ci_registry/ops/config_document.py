@@ -1,7 +1,8 @@
 """The YAML file as plain data with the line of every key, so that each message can say where.
 
 YAML 1.1 through PyYAML's safe loader, with two rules of our own: a key may stand only once in a mapping, and the file
-holds one document. Messages never quote the file's text, as a password could be on that line.
+holds one document. Messages never quote the file's text, as a password could be on that line; and since the foreign
+exceptions do, they are not kept as causes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Document:
         if self.file is None:
             return ""
         while path and path not in self.lines:
-            path = path.rpartition(".")[0]
+            path = path.rpartition("[" if path.endswith("]") else ".")[0]
         return f"{self.file}, line {self.lines[path]}: " if path in self.lines else f"{self.file}: "
 
 
@@ -63,7 +64,7 @@ def _decode(file: Path, raw: bytes) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             f"{file}, line {line}: the text is not UTF-8 (byte 0x{raw[error.start]:02x})", hint="save it as UTF-8"
-        ) from error
+        ) from None
 
 
 def _parse(file: Path, text: str) -> Document:
@@ -77,10 +78,10 @@ def _parse(file: Path, text: str) -> Document:
         lines = dict(_lines(file, node))
         return Document(_construct(file, loader, node), file, lines)
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(file, text, error) from error
+        raise _syntax_error(file, text, error) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{file}, line {line}: a control character stands in the text", hint="remove it") from error
+        raise ConfigError(f"{file}, line {line}: a control character stands in the text", hint="remove it") from None
     finally:
         loader.dispose()
 
@@ -88,12 +89,12 @@ def _parse(file: Path, text: str) -> Document:
 def _construct(file: Path, loader: Any, node: yaml.Node) -> object:
     try:
         return loader.construct_document(node)
-    except (ValueError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, AttributeError, RecursionError):
         # What PyYAML's constructors raise for 2024-13-40, `!!int x`, `!!bool x`, `!!timestamp x`, a bottomless file.
         raise ConfigError(
             f"{file}: a value is not what it looks like or its tag says, such as a date with a thirteenth month",
             hint="put texts that look like dates or numbers in quotes, and leave out tags (!!int)",
-        ) from error
+        ) from None
 
 
 def _syntax_error(file: Path, text: str, error: yaml.MarkedYAMLError) -> ConfigError:

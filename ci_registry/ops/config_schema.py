@@ -12,9 +12,8 @@ from .config_tables import PROMOTION_NAME, RESERVED_NAMES, TARGET_NAME
 from .config_texts import SECRET_KEYS
 from .config_types import JenkinsSettings, Promotion
 
-__all__ = ["SCHEMA_NAME", "config_schema"]
+__all__ = ["config_schema"]
 
-SCHEMA_NAME = "config/1"
 _VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 
 AnyTarget = RegistryTarget | HubTarget | EcrTarget | NexusTarget | LayoutTarget

@@ -123,7 +123,7 @@ def _target_name(document: Document, name: object) -> str:
 
 
 def _built_in_targets(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    images = str(local_images(environ)).replace("${", "$${")
+    images = local_images(environ).replace("${", "$${")
     return {
         "local": {"kind": "oci-layout", "path": images},
         "dockerhub": {"kind": "dockerhub"},

@@ -125,7 +125,13 @@ def _value(document: Document, path: str, key: str, name: str, environ: Mapping[
 
 
 def expand_user(text: str, environ: Mapping[str, str]) -> Path:
-    """A path with `~` made into the home folder of `environ`, or of the system's user database."""
-    if text == "~" or text.startswith("~/"):
-        return Path(environ.get("HOME") or os.path.expanduser("~"), text[2:])
-    return Path(os.path.expanduser(text))
+    """A path with `~` made into the home folder of `environ`, or of the system's user database.
+
+    Raises `ConfigError` where neither knows one, as in a container run under a foreign user number.
+    """
+    if environ.get("HOME") and (text == "~" or text.startswith("~/")):
+        return Path(environ["HOME"], text[2:])
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise ConfigError(f"the home folder that {text} begins with is not known", hint="set HOME in the environment")
+    return Path(path)

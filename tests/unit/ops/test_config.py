@@ -144,6 +144,19 @@ def test_local_follows_the_data_home(data_home: str, path: str) -> None:
     assert Config(environ={"HOME": "/home/ci", "XDG_DATA_HOME": data_home}).target("local").path == path
 
 
+def test_without_a_home_only_local_is_unusable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user number that /etc/passwd lacks
+    config = load(None, {}, tmp_path)
+    assert config.target("dockerhub") == HubTarget(name="dockerhub")
+    with pytest.raises(ConfigError) as caught:
+        config.target("local")
+    assert caught.value.sentence() == (
+        "the home folder that ~/.local/share/ci-registry/images begins with is not known; set HOME in the environment."
+    )
+    assert config.effective()["targets"]["local"]["path"] == "~/.local/share/ci-registry/images"
+
+
 def test_a_data_home_that_looks_like_a_variable() -> None:
     assert Config(environ={"XDG_DATA_HOME": "/a/${B}"}).target("local").path == "/a/${B}/ci-registry/images"
 
@@ -365,9 +378,10 @@ def test_addresses_leave_out_what_is_not_known() -> None:
                 "a": {"kind": "registry", "url": "https://A:5000/", "password": "${UNSET}"},
                 "b": {"kind": "registry", "url": "${UNSET}"},
                 "c": {"kind": "nexus", "url": "https://${H}"},
+                "d": {"kind": "registry", "url": "${LOGIN}"},
             }
         },
-        environ={"H": "n"},
+        environ={"H": "n", "LOGIN": "https://u:hunter2@r"},
     )
     assert config.addresses() == {"a": "https://a:5000", "c": "https://n"}
 
@@ -375,7 +389,8 @@ def test_addresses_leave_out_what_is_not_known() -> None:
 def test_effective_configuration_shows_no_secret(file: Path) -> None:
     file.write_text(
         "targets:\n  t: {kind: registry, url: HTTPS://R/, password: '${P}', ca: ca.pem, max_connections: '${N}'}\n"
-        "promotions:\n  p: {from: t, to: [local]}\njenkins: {url: https://j, token: '${J}'}\n"
+        "promotions:\n  p: {from: t, to: [local], policies: {max_age_days: 3}}\n"
+        "jenkins: {url: https://j, token: '${J}'}\n"
     )
     shown = load(file, {"P": "hunter2", "N": "3", "J": "hunter2"}, file.parent).effective()
     assert shown["file"] == str(file)
@@ -390,6 +405,8 @@ def test_effective_configuration_shows_no_secret(file: Path) -> None:
         "insecure_skip_verify": False,
     }
     assert shown["promotions"]["p"]["from"] == "t"
+    assert shown["promotions"]["p"]["policies"]["max_age_days"] == 3
+    assert shown["promotions"]["p"]["policies"]["require_record"] is False
     assert shown["jenkins"] == {"url": "https://j", "token": "${J}", "timeout_seconds": 30.0}
     assert "hunter2" not in repr(shown)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,9 @@ def test_reserved_names(name: str) -> None:
         ("max_connections", 2.5, "must be a whole number, but is the number 2.5"),
         ("requests_per_second", 0, "must be a number > 0, but is the number 0"),
         ("retry_seconds", -1, "must be a number >= 0, but is the number -1"),
+        ("retry_seconds", float("inf"), "must be a number, but is infinite"),
+        ("requests_per_second", float("nan"), "must be a number > 0, but is the number nan"),
+        ("namespace", date(2024, 1, 1), "must be a text, but is a date"),
         ("retry_seconds", True, "must be a number, but is true"),
         ("insecure_skip_verify", "yes please", "must be true or false, but is the text 'yes please'"),
         ("insecure_skip_verify", ["${X}"], "must be true or false, but is a list"),
@@ -239,7 +243,22 @@ def test_an_account_without_quotes_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["hunter2", "${A}hunter2", "$${hunter2}", "${A}${B}", " ${A}", "$hunter2", "", 1702, 17.02, True, "${hunter2"],
+    [
+        "hunter2",
+        "${A}hunter2",
+        "$${hunter2}",
+        "${A}${B}",
+        " ${A}",
+        "$hunter2",
+        "",
+        1702,
+        17.02,
+        True,
+        b"hunter2",
+        date(1702, 1, 1),
+        {"hunter2"},
+        "${hunter2",
+    ],
 )
 def test_literal_secrets_are_refused_and_never_echoed(value: object) -> None:
     error = target_refusal(password=value)
@@ -277,6 +296,12 @@ def test_logins_in_addresses_are_refused_and_never_echoed(key: str, value: str) 
     error = target_refusal(**{key: value})
     assert error.message == f"targets.t.{key} has a user or password in its address"
     assert "ter2" not in error.sentence()
+
+
+def test_a_secret_without_a_space_after_its_colon(tmp_path: Path) -> None:
+    error = text_refusal(tmp_path, "targets:\n  t: {kind: registry, url: 'https://r', password:hunter2}\n")
+    assert "targets.t.password has no space after its colon" in error.message
+    assert "hunter2" not in error.sentence()
 
 
 def test_both_a_password_and_a_file() -> None:
