@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from .process import find_program, temporary_directory
+from .process import find_program
 
 __all__ = ["skopeo", "skopeo_config", "skopeo_copy", "skopeo_raw"]
 
 
 def skopeo(*arguments: str, timeout_seconds: float = 60, check: bool = True) -> subprocess.CompletedProcess[bytes]:
     """Run `skopeo ARGUMENTS`; with `check`, a failure raises AssertionError with what it said."""
-    home = temporary_directory()
-    environment = {
-        "PATH": os.environ.get("PATH", ""),
-        "HOME": str(home),
-        "XDG_RUNTIME_DIR": str(home),
-        "REGISTRY_AUTH_FILE": str(home / "auth.json"),
-        "TMPDIR": str(home),
-    }
-    command = [find_program("skopeo"), "--insecure-policy", *arguments]
-    result = subprocess.run(command, capture_output=True, env=environment, timeout=timeout_seconds, check=False)
+    with tempfile.TemporaryDirectory(prefix="ci-registry-test-") as home:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": home,
+            "XDG_RUNTIME_DIR": home,
+            "REGISTRY_AUTH_FILE": f"{home}/auth.json",
+            "TMPDIR": home,
+        }
+        command = [find_program("skopeo"), "--insecure-policy", *arguments]
+        result = subprocess.run(command, capture_output=True, env=environment, timeout=timeout_seconds, check=False)
     if check and result.returncode != 0:
         raise AssertionError(f"skopeo {' '.join(arguments)}: {result.stderr.decode(errors='replace')}")
     return result
