@@ -61,7 +61,7 @@ class Credential:
         return not (self.username or self.password or self.identity_token or self.registry_token)
 
 
-ANONYMOUS = Credential("", "", source="no credential")
+ANONYMOUS = Credential("", "", source="nobody has one")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Chain:
         self._cells: dict[tuple[int, Lookup], _Cell] = {}
 
     def find(self, lookup: Lookup) -> Credential:
-        """The first credential that a provider has, else an anonymous one whose `source` says why there is none.
+        """The first credential that a provider has, else an anonymous one whose `source` says who could not be asked.
 
         Raises ConfigError, InputFileError or AccessError where a source is there but broken.
         """
@@ -179,7 +179,7 @@ class Chain:
                 raise copy.copy(result) from result.__cause__
             if isinstance(result, Unavailable):
                 reasons.append(f"{self.providers[position].name}: {result.reason}")
-        return _anonymous(lookup, reasons)
+        return _anonymous(reasons)
 
     def explain(self, lookup: Lookup, *, ask_all: bool = True) -> list[Answer]:
         """What each link says, in order, the anonymous end included. Raises nothing that `find` would raise.
@@ -222,9 +222,8 @@ def _ask(provider: Provider, lookup: Lookup) -> _Result:
         return result
 
 
-def _anonymous(lookup: Lookup, reasons: list[str]) -> Credential:
-    source = f"no credential for {lookup.host}"
-    return replace(ANONYMOUS, source=redact(f"{source} ({'; '.join(reasons)})") if reasons else source)
+def _anonymous(reasons: list[str]) -> Credential:
+    return replace(ANONYMOUS, source=redact("; ".join(reasons))) if reasons else ANONYMOUS
 
 
 def _describe(result: _Result, decided: bool) -> tuple[Outcome, str]:
