@@ -1,1 +1,1 @@
-"""What is special about a kind of target: its address, naming rule, credentials, and how a repository comes to be."""
+"""Kinds of target: what is special about each. A new kind is one new file here and one line in `opening`."""

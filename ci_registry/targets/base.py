@@ -91,7 +91,7 @@ class Writer(Protocol):
     def session(self) -> Session | None: ...
 
     def write(self, chunk: memoryview, patience_seconds: float | None = None) -> None:
-        """Push some bytes. With `patience_seconds`, a place that takes longer to accept them raises `TransportError`."""
+        """Push some bytes; a place that takes longer than `patience_seconds` over them raises `TransportError`."""
         ...
 
     def commit(self, digest: Digest) -> None:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 from ..errors import CiRegistryError, IntegrityError, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor, Digest
 from ..model.manifest import ACCEPT, MANIFEST_LIMIT, Manifest, is_manifest, parse_manifest
-from ..transport.http import Client, Reply, Stream
+from ..transport.exchange import Reply, Stream
+from ..transport.http import Client
 from ..transport.problem import diagnostics, problem
 from .base import Location, Mounted, Present, Session, Writer
 from .fallback_tag import add_referrer, listed_referrers
@@ -102,7 +103,8 @@ class RegistryRepository:
             stated = reference
         if stated.startswith("sha256:") and stated != manifest.digest:
             raise IntegrityError(
-                f"reading the manifest {self._named(reference)} gave bytes whose digest is {manifest.digest}, not {stated}",
+                f"reading the manifest {self._named(reference)} gave bytes whose digest is {manifest.digest}, "
+                f"not {stated}",
                 hint="the registry, or a proxy in front of it, changes what it stores",
             )
 

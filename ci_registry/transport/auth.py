@@ -20,7 +20,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from ..errors import AccessError, CiRegistryError, RemoteError
 from ..redaction import remember_secret
-from .http import Reply, Scopes
+from .exchange import Reply
+from .http import Scopes
 from .origin import Origin, is_loopback
 from .problem import diagnostics
 
@@ -217,7 +218,7 @@ def _refused_login(reply: Reply, where: str, login: Login) -> tuple[str, str]:
     said = "; ".join(map(str, diagnostics(reply.body)[:2]))
     came_back = f"it answered {reply.status}" + (f": {said}" if said else "")
     if login.is_anonymous:
-        message = f"asking the token service {where} for a token without a login failed: {came_back}"
+        message = f"asking the token service {where} for a token without a login ({login.source}) failed: {came_back}"
         return message, "log in with `ci-registry login`"
     who = f"user '{login.username}'" if login.username else "a token"
     message = f"the token service {where} refused {who} from {login.source}: {came_back}"
@@ -312,15 +313,15 @@ class RegistryAuthoriser:
             return False
         self._challenge = challenge
         if challenge.scheme == "basic":
-            return self._basic_refused(reply, sent)
+            return self._basic_refused(sent)
         self._forget_tokens(scopes, challenge, sent)
         return True
 
-    def _basic_refused(self, reply: Reply, sent: Mapping[str, str]) -> bool:
+    def _basic_refused(self, sent: Mapping[str, str]) -> bool:
         login = self.login()
         if login.is_anonymous:
             raise AccessError(
-                f"{self._origin} wants a user name and password, and no credential was found for it",
+                f"{self._origin} wants a user name and password, and no credential was found for it ({login.source})",
                 hint=f"log in with `ci-registry login {self._origin.netloc}` or see `ci-registry credentials explain`",
             )
         if sent.get("Authorization") == basic(login):

@@ -6,37 +6,25 @@ Built on http.client, driven by hand so that a body can be pushed chunk by chunk
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
-from ..errors import CiRegistryError, RemoteError, TlsError, TransportError
+from ..errors import CiRegistryError, RemoteError, TransportError
+from .connection import NETWORK_ERRORS, STALE, Connection, Dial, Pool, network_failure
+from .exchange import Exchange, Reply, Stream
 from .limiter import Limiter
 from .origin import Origin
 from .problem import ERROR_BODY_LIMIT, diagnostics
-from .proxy import Proxy
 from .retry import RETRY_STATUSES, Attempts, Cancel, retry_after_seconds
-from .tls import TlsSettings, check_fingerprint, tls_failure
 
-__all__ = ["Authoriser", "Client", "Dial", "EarlyAnswer", "Exchange", "Reply", "Scopes", "Stream"]
+__all__ = ["Authoriser", "Client", "Scopes"]
 
-CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 60.0
-COMMIT_SECONDS = 900.0
-"""How long the last answer of an upload may take: some storages move the whole blob then."""
-
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FINAL_CODES = ("MANIFEST_", "BLOB_", "NAME_", "TAG_", "DIGEST_", "SIZE_", "UNSUPPORTED", "DENIED")
-_SMALL_BODY = 64 * 1024
-_NETWORK_ERRORS = (OSError, http.client.HTTPException)
-_STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 
 Scopes = frozenset[str]
 
@@ -55,227 +43,6 @@ class Authoriser(Protocol):
     def first_contact(self) -> Any:
         """A context manager that lets one request through alone while nothing is known of the host yet."""
         ...
-
-
-@dataclass(frozen=True)
-class Dial:
-    """How connections to an origin are made."""
-
-    tls: TlsSettings = field(default_factory=TlsSettings)
-    proxy_for: Callable[[Origin], Proxy | None] = lambda _: None
-    connect_to: tuple[str, int] | None = None
-    explain_tls: Callable[[Origin, TlsError], TlsError] | None = None
-    """Adds what the server's certificate says to a trust failure (needs an X.509 parser)."""
-
-
-@dataclass
-class Reply:
-    """A whole answer: status, headers, and the body up to the limit that was asked for."""
-
-    method: str
-    url: str
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes = b""
-
-    def header_values(self, name: str) -> list[str]:
-        """All values of a header that may be repeated."""
-        return list(self.headers.get_all(name) or [])
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to an origin: dials another address, through a proxy, or over TLS, as `Dial` says."""
-
-    def __init__(self, origin: Origin, dial: Dial, own: bool) -> None:
-        proxy = dial.proxy_for(origin)
-        host, port = dial.connect_to if dial.connect_to and own else (origin.host, origin.port)
-        super().__init__(proxy.host if proxy else host, proxy.port if proxy else port, timeout=CONNECT_SECONDS)
-        self.origin, self.proxy, self._dial, self._own = origin, proxy, dial, own
-        self.used = False
-        login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
-        self.absolute_headers = login if proxy and not origin.is_tls else {}
-        if proxy and origin.is_tls:
-            self.set_tunnel(host, port, headers=login)
-
-    def connect(self) -> None:
-        super().connect()
-        if self.origin.is_tls:
-            settings = self._dial.tls
-            context = settings.context(with_client_cert=self._own)
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.origin.host)
-            if settings.fingerprint and self._own:
-                certificate = self.sock.getpeercert(binary_form=True)
-                check_fingerprint(self.origin, certificate or b"", settings.fingerprint)
-
-    def wait(self, seconds: float) -> None:
-        """Bound each following read or write."""
-        self.timeout = seconds
-        if self.sock is not None:
-            self.sock.settimeout(seconds)
-
-    def abort(self) -> None:
-        """Break whatever another thread is doing on it."""
-        sock = self.sock
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # already closed
-
-
-class _Pool:
-    """Idle connections of every origin a client met, last used first; and those in use, for cancelling."""
-
-    def __init__(self, dial: Dial, own_origin: Origin) -> None:
-        self._dial, self._own_origin = dial, own_origin
-        self._idle: dict[Origin, list[_Connection]] = {}
-        self._busy: set[_Connection] = set()
-        self._lock = threading.Lock()
-
-    def take(self, origin: Origin, fresh: bool = False) -> _Connection:
-        with self._lock:
-            idle = self._idle.get(origin)
-            connection = idle.pop() if idle and not fresh else None
-            if connection is None:
-                connection = _Connection(origin, self._dial, own=origin == self._own_origin)
-            self._busy.add(connection)
-            return connection
-
-    def give_back(self, connection: _Connection, reusable: bool) -> None:
-        with self._lock:
-            self._busy.discard(connection)
-            if reusable and connection.sock is not None:
-                connection.used = True
-                self._idle.setdefault(connection.origin, []).append(connection)
-                return
-        connection.close()
-
-    def abort(self) -> None:
-        with self._lock:
-            busy = list(self._busy)
-        for connection in busy:
-            connection.abort()
-
-    def close(self) -> None:
-        with self._lock:
-            idle = [connection for group in self._idle.values() for connection in group]
-            self._idle.clear()
-        for connection in idle:
-            connection.close()
-
-
-class Stream:
-    """An answer whose body is still to be read; closing it gives the connection back if the body is used up."""
-
-    def __init__(self, client: Client, connection: _Connection, response: http.client.HTTPResponse, reply: Reply):
-        self._client, self._connection, self._response, self.reply = client, connection, response, reply
-        self._open = True
-
-    def readinto(self, buffer: memoryview) -> int:
-        """Read some bytes; 0 at the end. A break raises `TransportError`."""
-        try:
-            count = self._response.readinto(buffer)
-        except _NETWORK_ERRORS as error:
-            self.close(broken=True)
-            raise self._client.failure(self._connection, error, f"reading from {self.reply.url}") from error
-        return count
-
-    def read_all(self, limit: int) -> bytes:
-        """The rest of the body, at most `limit` bytes."""
-        try:
-            return self._response.read(limit)
-        except _NETWORK_ERRORS as error:
-            self.close(broken=True)
-            raise self._client.failure(self._connection, error, f"reading from {self.reply.url}") from error
-
-    def close(self, broken: bool = False) -> None:
-        if self._open:
-            self._open = False
-            reusable = not broken and self._response.isclosed() and not self._response.will_close
-            self._response.close()
-            self._client.pool.give_back(self._connection, reusable)
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Exchange:
-    """A request whose body is pushed: `send()` as often as needed, then `finish()`."""
-
-    def __init__(self, client: Client, connection: _Connection, method: str, url: str, chunked: bool) -> None:
-        self._client, self._connection = client, connection
-        self._method, self._url, self._chunked = method, url, chunked
-        self._patience: float | None = None
-        self._open = True
-
-    def patience(self, seconds: float | None) -> None:
-        """Bound how long the other side may take to accept what is sent; None for the ordinary bound."""
-        if seconds != self._patience:
-            self._patience = seconds
-            self._connection.wait(self._client.answer_seconds if seconds is None else seconds)
-
-    def send(self, data: memoryview | bytes) -> None:
-        """Push some of the body. A broken connection raises `TransportError`, an early refusal `EarlyAnswer`."""
-        if self._chunked:
-            if not len(data):
-                return  # an empty chunk would end the body
-            frame = b"%x\r\n" % len(data)
-            data = b"".join((frame, data, b"\r\n")) if len(data) < _SMALL_BODY else data
-            if not isinstance(data, bytes):
-                self._push(frame)
-                self._push(data)
-                self._push(b"\r\n")
-                return
-        self._push(data)
-
-    def _push(self, data: memoryview | bytes) -> None:
-        try:
-            self._connection.sock.sendall(data)
-        except _NETWORK_ERRORS as error:
-            reply = self._early_answer()
-            if reply is not None:
-                raise EarlyAnswer(reply) from error
-            raise self._client.failure(self._connection, error, f"sending to {self._url}") from error
-
-    def _early_answer(self) -> Reply | None:
-        # A server that refuses a body answers and closes while we still send; what it said is what matters.
-        try:
-            self._connection.wait(2.0)
-            reply = self._client.read_reply(self._connection, self._method, self._url, ERROR_BODY_LIMIT, reuse=False)
-        except _NETWORK_ERRORS:
-            self.close()
-            return None
-        self._open = False
-        return reply
-
-    def finish(self, seconds: float = COMMIT_SECONDS) -> Reply:
-        """End the body and wait for the answer."""
-        if self._chunked:
-            self._push(b"0\r\n\r\n")
-        self._open = False
-        self._connection.wait(seconds)
-        try:
-            return self._client.read_reply(self._connection, self._method, self._url, ERROR_BODY_LIMIT)
-        except _NETWORK_ERRORS as error:
-            self._client.pool.give_back(self._connection, reusable=False)
-            raise self._client.failure(self._connection, error, f"sending to {self._url}") from error
-
-    def close(self) -> None:
-        """Drop the request; the connection can't be used again."""
-        if self._open:
-            self._open = False
-            self._client.pool.give_back(self._connection, reusable=False)
-
-
-class EarlyAnswer(RemoteError):
-    """The server answered before it had the whole body."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(f"{reply.method} {reply.url} was answered {reply.status} before its body was sent")
-        self.reply = reply
 
 
 class Client:
@@ -304,7 +71,7 @@ class Client:
         self.cancel = cancel or Cancel()
         self.retry_seconds = retry_seconds
         self.answer_seconds = answer_seconds
-        self.pool = _Pool(self.dial, origin)
+        self.pool = Pool(self.dial, origin)
         self._on_warning = on_warning
         self._warned: set[str] = set()
         self._user_agent = _user_agent()
@@ -437,9 +204,9 @@ class Client:
             try:
                 self._send_head(connection, method, url, headers, len(body), body)
                 return self._read_head(connection, method, url)
-            except _NETWORK_ERRORS as error:
+            except NETWORK_ERRORS as error:
                 self.pool.give_back(connection, reusable=False)
-                if reused and isinstance(error, _STALE):
+                if reused and isinstance(error, STALE):
                     fresh = True  # the server closed an idle connection; that is no failure
                     continue
                 raise self.failure(connection, error, f"{method} {url}") from error
@@ -460,7 +227,7 @@ class Client:
         framing = {"Transfer-Encoding": "chunked"} if length is None else {}
         try:
             self._send_head(connection, method, url, {**headers, **sent, **framing}, length)
-        except _NETWORK_ERRORS as error:
+        except NETWORK_ERRORS as error:
             self.pool.give_back(connection, reusable=False)
             raise self.failure(connection, error, f"{method} {url}") from error
         except CiRegistryError:
@@ -472,7 +239,7 @@ class Client:
 
     def _send_head(
         self,
-        connection: _Connection,
+        connection: Connection,
         method: str,
         url: str,
         headers: Mapping[str, str],
@@ -491,13 +258,13 @@ class Client:
         connection.endheaders(body or None)
         connection.wait(self.answer_seconds)
 
-    def _read_head(self, connection: _Connection, method: str, url: str) -> Stream:
+    def _read_head(self, connection: Connection, method: str, url: str) -> Stream:
         response = connection.getresponse()
         reply = Reply(method, url, response.status, response.headers)
         self._note_warnings(reply)
         return Stream(self, connection, response, reply)
 
-    def read_reply(self, connection: _Connection, method: str, url: str, limit: int, reuse: bool = True) -> Reply:
+    def read_reply(self, connection: Connection, method: str, url: str, limit: int, reuse: bool = True) -> Reply:
         """The whole answer to a pushed body."""
         stream = self._read_head(connection, method, url)
         stream.reply.body = stream.read_all(limit)
@@ -513,19 +280,10 @@ class Client:
                 self._warned.add(text)
                 self._on_warning(text)
 
-    def failure(self, connection: _Connection, error: Exception, attempt: str) -> CiRegistryError:
-        """A foreign network error as ours: the one place where these are translated."""
+    def failure(self, connection: Connection, error: Exception, attempt: str) -> CiRegistryError:
+        """A foreign network error as ours; `Interrupted` when it is us who broke the connection."""
         self.cancel.check()
-        origin = connection.origin
-        if isinstance(error, ssl.SSLError) and not isinstance(error, TimeoutError):
-            failed = tls_failure(origin, error)
-            explain = self.dial.explain_tls
-            return explain(origin, failed) if explain and isinstance(failed, TlsError) else failed
-        message, hint, retryable = _network_sentence(connection, error)
-        failure = TransportError(f"{_without_query(attempt)} failed: {message}", hint=hint)
-        failure.retryable = retryable
-        failure.__cause__ = error
-        return failure
+        return network_failure(connection, error, attempt)
 
 
 @contextmanager
@@ -545,41 +303,6 @@ def _read_refusal(stream: Stream) -> None:
     reply = stream.reply
     reply.body = stream.read_all(ERROR_BODY_LIMIT) if reply.method != "HEAD" else b""
     stream.close()
-
-
-def _network_sentence(connection: _Connection, error: Exception) -> tuple[str, str, bool]:
-    where = f"{connection.host}:{connection.port}"
-    via = f" (the proxy set by {connection.proxy.said_by})" if connection.proxy else ""
-    text = str(error)
-    if "Tunnel connection failed" in text:
-        return _tunnel_sentence(connection, text)
-    if isinstance(error, socket.gaierror):
-        hint = f"check the name; if '{connection.host}' is a container's name, it only resolves inside its docker network"
-        return f"there is no host named '{connection.host}'{via}", hint, error.errno == socket.EAI_AGAIN
-    if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens on {where}{via} (connection refused)", "check the address and that it is running", True
-    if isinstance(error, TimeoutError):
-        return f"no answer from {where}{via} in time", "check firewalls and proxy settings", True
-    if isinstance(error, http.client.BadStatusLine) and "\\x15\\x03" in repr(text):
-        hint = f"write the address as https://{connection.origin.netloc}"
-        return f"{where} speaks TLS, not plain HTTP", hint, False
-    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
-        return f"what answers on {where} does not speak HTTP", "check the port", False
-    return f"the connection to {where}{via} broke ({text or type(error).__name__})", "run it again", True
-
-
-def _tunnel_sentence(connection: _Connection, text: str) -> tuple[str, str, bool]:
-    status = text.partition("failed: ")[2] or text
-    said = f"the proxy {connection.proxy} refused to connect to {connection.origin.netloc} ({status})"
-    if "407" in status:
-        return said, "the proxy wants a login: write it as http://USER:PASSWORD@HOST:PORT in the variable", False
-    hint = f"allow CONNECT to port {connection.origin.port} in the proxy (squid: acl SSL_ports), or set NO_PROXY"
-    return said, hint, "50" in status
-
-
-def _without_query(text: str) -> str:
-    """An attempt's URL without its query, which may hold signatures and upload state."""
-    return text.partition("?")[0]
 
 
 def _user_agent() -> str:

@@ -92,7 +92,8 @@ def _plain(text: str) -> str:
     rest = re.sub(r"<(head|script|style)\b.*?</\1>|<[^>]+>", " ", text, flags=re.IGNORECASE | re.DOTALL)
     words = " ".join(rest.split())
     heading = " ".join(title.group(1).split()) if title else ""
-    return (heading if words.startswith(heading) and len(words) < len(heading) + 40 else f"{heading} {words}").strip()[:300]
+    repeated = words.startswith(heading) and len(words) < len(heading) + 40
+    return (heading if repeated else f"{heading} {words}").strip()[:300]
 
 
 def problem(answer: Answer, attempt: str, *, hint: str = "") -> CiRegistryError:
@@ -107,6 +108,7 @@ def problem(answer: Answer, attempt: str, *, hint: str = "") -> CiRegistryError:
     return kind(f"{attempt} failed: {came_back}", hint=hint or advice)
 
 
+_IMMUTABLE = ("immutable", "cannot be overwritten", "cannot be updated", "does not allow updating")
 _Verdict = tuple[type[CiRegistryError], str]
 _BY_CODE: dict[str, _Verdict] = {
     "DIGEST_INVALID": (IntegrityError, "the bytes changed on their way; run it again"),
@@ -138,7 +140,7 @@ def _classify(status: int, found: list[Diagnostic]) -> _Verdict:
     text = " ".join(f"{entry.message} {entry.detail}" for entry in found).lower()
     if status == 400 and ("https server" in text or "https port" in text):
         return RemoteError, "that port speaks TLS: write the address with https://"
-    if status in (400, 409, 412) and ("immutable" in text or "cannot be overwritten" in text or "cannot be updated" in text):
+    if status in (400, 409, 412) and any(mark in text for mark in _IMMUTABLE):
         return ConflictError, "the tag is immutable there and holds another digest; push under another tag"
     for entry in found:
         if entry.code in _BY_CODE and status not in (401, 403, 413):

@@ -13,7 +13,7 @@ from .origin import Origin
 __all__ = ["TlsSettings", "check_fingerprint", "make_context", "tls_failure"]
 
 # What OpenSSL calls these depends on its version and on the server's.
-_PLAIN_HTTP = ("WRONG_VERSION_NUMBER", "record layer failure", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
+_PLAIN_HTTP = ("WRONG_VERSION_NUMBER", "record layer failure", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PROTOCOL")
 _CLIENT_CERTIFICATE = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA")
 
 
