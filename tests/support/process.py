@@ -93,7 +93,8 @@ class ServerProcess:
     """One program running in the background, its output in `log_path`.
 
     It runs in a process group of its own, which is ended by `stop`, at the end of the interpreter, and by the kernel
-    when the thread that started it dies (so don't start servers from a thread of a pool).
+    when the thread that started it dies (so don't start servers from a thread of a pool). `user`: run as that one,
+    where the tests are root; a program that changes its user itself would outlive a killed test process.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class ServerProcess:
         log_path: Path,
         environment: Mapping[str, str] | None = None,
         directory: Path | None = None,
+        user: str | None = None,
     ) -> None:
         self.log_path = log_path
+        identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user and os.getuid() == 0 else []
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", find_program(command[0]), *command[1:]],
+                ["setpriv", *identity, "--pdeathsig", "TERM", find_program(command[0]), *command[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

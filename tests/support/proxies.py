@@ -59,7 +59,6 @@ class Squid:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.directory = temporary_directory()
-        self.directory.chmod(0o755)
         if users is not None:
             (self.directory / "users").write_text(users)
             rules = _SQUID_USERS + rules
@@ -67,13 +66,11 @@ class Squid:
         config.write_text(
             (_SQUID + rules + "\n").replace("@PORT@", str(self.port)).replace("@DIR@", str(self.directory))
         )
-        for name in ("access.log", "cache.log"):
-            log = self.directory / name
-            log.touch()
-            log.chmod(0o666)
+        if os.getuid() == 0:
+            shutil.chown(self.directory, "proxy", "proxy")
         self._name = f"citest{self.port}"  # squid's shared memory is named after it
         self.process = ServerProcess(
-            ["squid", "-N", "-n", self._name, "-f", str(config)], self.directory / "output.log"
+            ["squid", "-N", "-n", self._name, "-f", str(config)], self.directory / "output.log", user="proxy"
         )
         self.process.wait_for_port(self.port)
 
