@@ -67,7 +67,8 @@ class Squid:
             (_SQUID + rules + "\n").replace("@PORT@", str(self.port)).replace("@DIR@", str(self.directory))
         )
         if os.getuid() == 0:
-            shutil.chown(self.directory, "proxy", "proxy")
+            for path in (self.directory, *self.directory.iterdir()):
+                shutil.chown(path, "proxy", "proxy")
         self._name = f"citest{self.port}"  # squid's shared memory is named after it
         self.process = ServerProcess(
             ["squid", "-N", "-n", self._name, "-f", str(config)], self.directory / "output.log", user="proxy"
