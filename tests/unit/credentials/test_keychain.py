@@ -197,8 +197,10 @@ def test_a_lock_that_another_process_holds(backend: MemoryKeyring, tmp_path: Pat
 
 
 PROGRAM = """
-import sys
+import logging, os, sys
 from ci_registry.adapters.keychain import Keychain, KeychainUnavailable
+if "LOGGING" in os.environ:
+    logging.basicConfig()
 assert "keyring" not in sys.modules, "keyring is loaded before it is needed"
 try:
     print(Keychain(time_limit_seconds=float(sys.argv[1])).read("reg"))
@@ -241,13 +243,16 @@ def test_a_backend_of_the_users_choice_that_can_not_be_loaded(tmp_path: Path, na
     assert done.stderr == ""
 
 
-def test_an_installed_plug_in_that_can_not_be_loaded_prints_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environ", [{}, {"LOGGING": "on"}])
+def test_an_installed_plug_in_that_can_not_be_loaded_prints_no_traceback(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
     (tmp_path / "broken_plugin.py").write_text("raise RuntimeError('this plug-in never works')\n")
     package = tmp_path / "broken_plugin-1.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1\n")
     (package / "entry_points.txt").write_text("[keyring.backends]\nbroken = broken_plugin\n")
-    done = run(tmp_path)
+    done = run(tmp_path, **environ)
     assert (done.stdout, done.stderr) == ("unavailable: no keyring backend on this machine\n", "")
 
 
