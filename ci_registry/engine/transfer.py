@@ -15,6 +15,7 @@ from ..model.descriptor import Descriptor
 from ..targets.base import Mounted, Present, Reader, Session, Source, Target, VerifiedReader, Writer
 from ..transport.retry import Attempts, Cancel
 from .buffers import Buffers
+from .rehearsal import Rehearsed
 
 __all__ = ["Feed", "Transfer"]
 
@@ -106,7 +107,7 @@ class Transfer:
                 feed.error = error.on("target", feed.target.location.name)
             return
         if isinstance(opened, Present):
-            feed.outcome = "present"
+            feed.outcome = "copied" if isinstance(opened, Rehearsed) else "present"
         elif isinstance(opened, Mounted):
             feed.outcome = "mounted"
         else:
