@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..engine.copy import CopyRequest, Destination, ImageCopy, Run, check_distinct
 from ..engine.delivery import Delivery, TagGuard
@@ -17,7 +17,17 @@ from ..targets.base import Lister, Source, Target
 from .places import Place, Places
 from .results import CopiedImage, CopyReport, Delivered, error_report
 
-__all__ = ["RECORD_TYPE", "CopyOrder", "Landing", "carry_out", "landings", "tag_guard", "tags_of"]
+__all__ = [
+    "RECORD_TYPE",
+    "CopyOrder",
+    "Landing",
+    "carry_out",
+    "landing_of",
+    "landings",
+    "shown_place",
+    "tag_guard",
+    "tags_of",
+]
 
 RECORD_TYPE = "application/vnd.ci-registry.promotion.v1+json"
 """Artifact type of our promotion records: they belong to where they were made, and no copy takes them along."""
@@ -57,6 +67,29 @@ def landings(
         landed = repository or places.target(name).landing(path)
         found.append(Landing(Place("target", name, landed), tuple(tags)))
     return found
+
+
+def landing_of(source: Place, destination: Place) -> Landing:
+    """Where `copy` and `pull` put an image: under the destination's tag, else the source's, else `latest`.
+
+    A source that is named by digest alone goes by digest alone, where the destination names no tag either.
+    """
+    bare = replace(destination, tag=None, digest=None)
+    if destination.digest:
+        raise UsageError(f"{destination} names a digest, which a destination can't have", hint="name a tag, or nothing")
+    if destination.tag:
+        return Landing(bare, (destination.tag,))
+    if source.digest:
+        return Landing(bare, ())
+    return Landing(bare, (source.tag or "latest",))
+
+
+def shown_place(places: Places, place: Place, tag: str = "") -> str:
+    """A destination as people know it: `docker.io/team/app:1.2`."""
+    version = f":{tag}" if tag else ""
+    if place.transport in ("target", "docker"):
+        return places.repository(place, writing=True).location.name + version
+    return f"{place}{version}"
 
 
 def carry_out(

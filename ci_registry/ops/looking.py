@@ -11,7 +11,7 @@ from ..kinds.settings import LayoutTarget, TargetSettings
 from ..model.descriptor import Descriptor, Platform
 from ..model.manifest import Manifest
 from ..targets.base import Lister, Referrers, Source, VerifiedReader
-from .places import Place, Places
+from .places import Places
 from .results import ImageReport, Part, RepositoryList, TagList, TargetLine, TargetList, VerifyReport
 
 __all__ = ["inspect", "list_place", "list_targets", "raw_manifest", "read_config", "verify"]
@@ -124,11 +124,13 @@ def list_place(places: Places, text: str) -> RepositoryList | TagList:
     return TagList(repository=source.location.name, tags=source.tags())
 
 
-def verify(places: Places, place: Place, source: Source, *, deep: bool) -> tuple[VerifyReport, CiRegistryError | None]:
+def verify(
+    places: Places, place: str, source: Source, version: str, *, deep: bool
+) -> tuple[VerifyReport, CiRegistryError | None]:
     """Check that all parts are there; the second part of the answer is the error when something is wrong."""
-    found = verify_image(source, place.version, places.limiter, places.cancel, deep=deep)
+    found = verify_image(source, version, places.limiter, places.cancel, deep=deep)
     report = VerifyReport(
-        place=str(place),
+        place=place,
         digest=found.root.digest,
         platforms=[str(platform) for platform in found.platforms],
         manifests=found.manifests,

@@ -1,0 +1,23 @@
+"""The program's start and end: signals, the answer on stdout, exit codes, and the last sentence on stderr.
+
+Kept apart from the commands so that `--version` costs no more than the interpreter itself.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `ci-registry`; returns the exit code. The console script passes it to `sys.exit`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        from .._version import __version__
+
+        sys.stdout.write(f"ci-registry {__version__}\n")
+        return 0
+    from .main import run
+
+    return run(arguments)

@@ -1,0 +1,1 @@
+"""Results made readable: text, JUnit XML and HTML."""
