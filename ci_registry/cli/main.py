@@ -100,6 +100,10 @@ def run(arguments: list[str]) -> int:
     except OSError as failure:
         error = StorageError(f"writing the output failed: {failure.strerror or failure}")
         output.failed(error)
+    except Exception as bug:  # noqa: BLE001 - the last resort, so that even a bug ends with a sentence and a document
+        error = CiRegistryError(f"this is a bug in ci-registry: {type(bug).__name__}: {bug}", hint="please report it")
+        output.trace(bug)
+        output.failed(error)
     finally:
         globals_.close()
     if error is None:

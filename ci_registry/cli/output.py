@@ -82,7 +82,7 @@ class Output:
             "result": result,
             "error": error_report(error) if error else None,
         }
-        content = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+        content = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()
         sys.stdout.write(redact(content) + "\n")
 
     # -- stderr --------------------------------------------------------------------------------------------------
@@ -104,6 +104,12 @@ class Output:
     def last_words(self, error: CiRegistryError) -> None:
         """The last line of a failure: one full sentence."""
         self._line(self._painted("ERROR", "31") + f" {error.sentence()}")
+
+    def trace(self, bug: Exception) -> None:
+        """Where a bug happened, for who will mend it."""
+        import traceback
+
+        self._line("".join(traceback.format_exception(bug)).rstrip())
 
     def _painted(self, word: str, code: str) -> str:
         return f"\x1b[{code}m{word}\x1b[0m" if self.has_color else word
