@@ -1,0 +1,227 @@
+"""One layer on its way from an uncompressed stream to the places that lack it.
+
+The reader of the stream puts blocks into a `Lane`, a worker takes them out, hashes them, compresses them and pushes
+the result to every place at once. Lanes are short, so what is in memory stays bounded whatever the layers' sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..adapters.compression import LayerCompressor
+from ..errors import CiRegistryError, Interrupted, TransportError
+from ..model.descriptor import Descriptor, Digest
+from ..model.manifest import DOCKER_LAYER_GZIP
+from .base import Mounted, Present, Target, Writer
+from .composed import plain_layer
+from .prepared import OnEvent, Part, PrepareEvent
+
+__all__ = ["BLOCK_BYTES", "Lane", "LayerUpload", "Sent", "is_passing"]
+
+BLOCK_BYTES = 1024 * 1024
+_LANE_BLOCKS = 4
+SMALL_BYTES = 1024 * 1024
+"""Layers up to this size are compressed before they are sent: their digest is known then, so they can be found
+present, sent in one request, and sent again."""
+
+Block = bytes | memoryview
+
+
+class Lane:
+    """Blocks on their way to one worker; `None` is the end. The reader must `end` every lane, also after an error."""
+
+    def __init__(self) -> None:
+        self._blocks: queue.Queue[Block | None] = queue.Queue(_LANE_BLOCKS)
+        self.given_up = False
+        """The reader lost its source, or the worker all its targets: nobody needs the rest."""
+        self._ended = False
+
+    def put(self, block: Block) -> None:
+        self._blocks.put(block)
+
+    def end(self, given_up: bool = False) -> None:
+        self.given_up = self.given_up or given_up
+        self._blocks.put(None)
+
+    def __iter__(self) -> Iterator[Block]:
+        while not self._ended:
+            block = self._blocks.get()
+            if block is None:
+                self._ended = True
+            else:
+                yield block
+
+    def drain(self) -> None:
+        """Let the reader go on; for a worker that stops before the end."""
+        self.given_up = True
+        for _ in self:
+            pass
+
+
+@dataclass
+class Sent:
+    """What came of a layer: what it became, which targets have it, and what went wrong at others.
+
+    `diff_id` is the real one; where no target took the layer it is what the layer was said to be.
+    """
+
+    diff_id: Digest | None
+    descriptor: Descriptor | None = None
+    stored: set[int] = field(default_factory=set)
+    errors: dict[int, CiRegistryError] = field(default_factory=dict)
+
+
+class LayerUpload:
+    """Sends one layer to `targets`, by their positions in the caller's list.
+
+    `descriptor` is what the layer will become, where that is sure. `wanted` is asked with the real diffID once it is
+    known; a layer that nobody wants is dropped.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[int, Target],
+        *,
+        part: Part,
+        plain: bool,
+        descriptor: Descriptor | None,
+        wanted: Callable[[Digest], bool],
+        on_event: OnEvent,
+    ) -> None:
+        self._targets, self._plain, self._size = dict(targets), plain, part.size
+        self._descriptor, self._wanted, self._on_event = descriptor, wanted, on_event
+        self._writers: dict[int, Writer] = {}
+        self._sent = Sent(part.diff_id)
+        self._plain_hash, self._hash, self._count = hashlib.sha256(), hashlib.sha256(), 0
+
+    def run(self, lane: Lane) -> Sent:
+        """Take a layer from the lane; failures of targets are in the result, anything else is raised."""
+        done = False
+        try:
+            if self._size is not None and self._size <= SMALL_BYTES:
+                self._send_whole(lane)
+            else:
+                self._send_stream(lane)
+            done = True
+        finally:
+            if not done or lane.given_up:
+                self._abort_all()
+            lane.drain()
+        return self._sent
+
+    def _send_whole(self, lane: Lane) -> None:
+        parts = list(self._converted(lane))
+        if lane.given_up or not self._finish_hashes():
+            return
+        self._descriptor = self._sent.descriptor
+        self._open_all()
+        for part in parts:
+            self._write(part)
+        self._commit_all()
+
+    def _send_stream(self, lane: Lane) -> None:
+        self._open_all()
+        for part in self._converted(lane):
+            self._write(part)
+            if not self._writers and not self._only_digest:
+                lane.given_up = True  # no target takes it, or all have it already
+                return
+        if lane.given_up or not self._finish_hashes():
+            self._abort_all()
+            return
+        self._commit_all()
+
+    @property
+    def _only_digest(self) -> bool:
+        """In a rehearsal targets take nothing, and what they would get is still to be known."""
+        return self._descriptor is None and bool(self._sent.stored)
+
+    def _converted(self, lane: Lane) -> Iterator[bytes | memoryview]:
+        """The bytes of the layer as they are stored; hashes both sides."""
+        compressor = None if self._plain else LayerCompressor()
+        for block in lane:
+            self._plain_hash.update(block)
+            out = compressor.compress(block) if compressor else block
+            if len(out):
+                yield self._counted(out)
+        if compressor:
+            yield self._counted(compressor.finish())
+
+    def _counted(self, data: Block) -> Block:
+        if not self._plain:
+            self._hash.update(data)
+        self._count += len(data)
+        return data
+
+    def _finish_hashes(self) -> bool:
+        """Now the digests are known; whether this layer is wanted at all."""
+        diff_id = Digest(f"sha256:{self._plain_hash.hexdigest()}")
+        self._sent.diff_id = diff_id
+        if self._plain:
+            self._sent.descriptor = plain_layer(diff_id, self._count)
+        else:
+            digest = Digest(f"sha256:{self._hash.hexdigest()}")
+            self._sent.descriptor = Descriptor(DOCKER_LAYER_GZIP, digest, self._count)
+        return self._wanted(diff_id)
+
+    # -- the targets ---------------------------------------------------------------------------------------------
+
+    def _open_all(self) -> None:
+        for index, target in self._targets.items():
+            try:
+                opened = target.writer(self._descriptor)
+            except CiRegistryError as error:
+                self._failed(index, error)
+                continue
+            if isinstance(opened, (Present, Mounted)):
+                self._sent.descriptor = self._descriptor
+                self._sent.stored.add(index)
+                self._event("present", target)
+            else:
+                self._writers[index] = opened
+
+    def _write(self, data: Block) -> None:
+        view = memoryview(data)
+        for index, writer in list(self._writers.items()):
+            try:
+                writer.write(view)
+            except CiRegistryError as error:
+                self._failed(index, error)
+
+    def _commit_all(self) -> None:
+        descriptor = self._sent.descriptor
+        assert descriptor is not None  # noqa: S101 - set by _finish_hashes
+        for index, writer in list(self._writers.items()):
+            try:
+                writer.commit(descriptor.digest)
+            except CiRegistryError as error:
+                self._failed(index, error)
+                continue
+            del self._writers[index]
+            self._sent.stored.add(index)
+            self._event("copied", self._targets[index])
+
+    def _failed(self, index: int, error: CiRegistryError) -> None:
+        if isinstance(error, Interrupted):
+            raise error
+        self._sent.errors[index] = error
+        writer = self._writers.pop(index, None)
+        if writer is not None:
+            writer.abort()
+
+    def _abort_all(self) -> None:
+        while self._writers:
+            self._writers.popitem()[1].abort()
+
+    def _event(self, kind: Literal["copied", "present"], target: Target) -> None:
+        digest = self._sent.descriptor.digest if self._sent.descriptor else ""
+        self._on_event(PrepareEvent(kind, target.location.name, digest, self._count))
+
+
+def is_passing(error: CiRegistryError) -> bool:
+    """Whether sending the layer once more may help."""
+    return isinstance(error, TransportError) and error.retryable
