@@ -28,6 +28,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("looking", "inspect", "Show an image's manifest, platforms and labels."),
     "list": ("looking", "list_command", "List repositories or tags."),
     "verify": ("looking", "verify", "Check that all parts of an image are really there."),
+    "login": ("logins", "login", "Log in to a registry, and keep the credential in the keyring."),
+    "logout": ("logins", "logout", "Forget a kept credential."),
+    "credentials": ("logins", "credentials", "Explain, set or remove credentials."),
     "targets": ("configuration", "targets", "List the configured targets."),
     "config": ("configuration", "config", "Check, show or describe the configuration."),
 }

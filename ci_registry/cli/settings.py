@@ -121,8 +121,8 @@ def command(name: str, *, schema: str = "", examples: tuple[str, ...], **extra: 
         if hasattr(function, "__click_params__"):
             invoke.__click_params__ = function.__click_params__  # type: ignore[attr-defined]
         epilog = "\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples)
-        with_context: Callable[..., Any] = click.pass_context(invoke)  # type: ignore[no-untyped-call]
-        made: click.Command = click.command(name, epilog=epilog, **extra)(global_options(with_context))
-        return made
+        pass_context: Callable[..., Any] = click.pass_context
+        make: Callable[..., click.Command] = click.command(name, epilog=epilog, **extra)
+        return make(global_options(pass_context(invoke)))
 
     return decorate

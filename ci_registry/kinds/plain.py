@@ -14,6 +14,7 @@ from ..transport.connection import Dial
 from ..transport.exchange import Reply
 from ..transport.http import Client
 from ..transport.origin import Origin
+from ..transport.problem import problem
 from ..transport.proxy import choose_proxy
 from ..transport.tls import TlsSettings
 from .base import Connections
@@ -82,6 +83,17 @@ class PlainRegistry:
 
     def prepare_repository(self, name: str) -> None:
         """Registries create a repository at its first push."""
+
+    def check_login(self) -> bool:
+        """Have the registry look at the credential: False when it does not ask for any.
+
+        Raises `AccessError` when it refuses.
+        """
+        reply = self.client.request("GET", "/v2/")
+        if reply.status != 200:
+            raise problem(reply, f"logging in to {self.shown}")
+        authoriser = self.client.authoriser
+        return isinstance(authoriser, RegistryAuthoriser) and authoriser.challenge is not None
 
     def close(self) -> None:
         if self._client is not None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..engine.verify import verify as verify_image
 from ..errors import CheckFailedError, CiRegistryError, NotFoundError, UsageError
-from ..kinds.settings import LayoutTarget, TargetSettings
 from ..model.descriptor import Descriptor, Platform
 from ..model.manifest import Manifest
 from ..targets.base import Lister, Referrers, Source, VerifiedReader
@@ -150,13 +149,13 @@ def verify(
 def list_targets(places: Places) -> TargetList:
     """Every configured target with its address, variables not expanded."""
     config = places.config
-    built_in = set(config.effective()["built_in"])
+    effective = config.effective()
     lines = [
         TargetLine(
             name=name,
             kind=settings.kind,
-            address=_address(settings),
-            built_in=name in built_in,
+            address=_address(effective["targets"][name]),
+            built_in=name in effective["built_in"],
             namespace=settings.namespace,
         )
         for name, settings in config.targets.items()
@@ -164,7 +163,5 @@ def list_targets(places: Places) -> TargetList:
     return TargetList(file=str(config.path) if config.path else None, targets=lines)
 
 
-def _address(settings: TargetSettings) -> str:
-    if isinstance(settings, LayoutTarget):
-        return settings.path
-    return str(getattr(settings, "url", None) or "")
+def _address(settings: dict[str, Any]) -> str:
+    return str(settings.get("url") or settings.get("path") or "")

@@ -165,7 +165,7 @@ class Places:
         self._opened: dict[str, OpenTarget] = {}
         self._chains: dict[str, Chain] = {}
         self._lock = threading.RLock()
-        self.connections = Connections(environ, self.cancel, self._chain_for, self.notify)
+        self.connections = Connections(environ, self.cancel, self.chain, self.notify)
 
     def notify(self, text: str) -> None:
         """Show one line, once."""
@@ -236,14 +236,19 @@ class Places:
         self.notify(f"{host} is on this machine and speaks plain HTTP, so http://{host} is used")
         return True
 
-    def _chain_for(self, target: OpenTarget) -> Chain:
+    def chain(self, target: OpenTarget) -> Chain:
+        """The credential chain of a target; two targets on one host have one each."""
         from .logins import chain_for
 
         with self._lock:
-            key = target.name
-            if key not in self._chains:
-                self._chains[key] = chain_for(target, self)
-            return self._chains[key]
+            if target.name not in self._chains:
+                self._chains[target.name] = chain_for(target, self)
+            return self._chains[target.name]
+
+    def use_chain(self, target: OpenTarget, chain: Chain) -> None:
+        """Ask another chain for this target from now on."""
+        with self._lock:
+            self._chains[target.name] = chain
 
     # -- repositories --------------------------------------------------------------------------------------------
 

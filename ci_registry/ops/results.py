@@ -10,12 +10,15 @@ from typing import Any
 from msgspec import Struct, field
 
 __all__ = [
+    "ChainLink",
+    "ChainReport",
     "ConfigReport",
     "CopiedImage",
     "CopyReport",
     "Delivered",
     "ErrorReport",
     "ImageReport",
+    "LoginReport",
     "Part",
     "RepositoryList",
     "TagList",
@@ -153,6 +156,31 @@ class TargetList(Struct, frozen=True, kw_only=True):
 
     file: str | None
     targets: list[TargetLine]
+
+
+class LoginReport(Struct, frozen=True, kw_only=True):
+    """`login`, `logout`, `credentials set` and `credentials rm`. `kept_in` says where, "" when nothing is kept."""
+
+    target: str
+    host: str
+    username: str | None
+    kept_in: str
+
+
+class ChainLink(Struct, frozen=True, kw_only=True):
+    """One link of the credential chain. `outcome`: won, lost, no answer, unavailable, skipped, error."""
+
+    source: str
+    outcome: str
+    detail: str
+
+
+class ChainReport(Struct, frozen=True, kw_only=True):
+    """`credentials explain`."""
+
+    target: str
+    host: str
+    links: list[ChainLink]
 
 
 class ConfigReport(Struct, frozen=True, kw_only=True):

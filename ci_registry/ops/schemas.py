@@ -7,10 +7,12 @@ from typing import Any
 
 from ..errors import UsageError
 from .results import (
+    ChainReport,
     ConfigReport,
     CopyReport,
     ErrorReport,
     ImageReport,
+    LoginReport,
     RepositoryList,
     TagList,
     TargetList,
@@ -23,8 +25,10 @@ DOCUMENTS: dict[str, Any] = {
     "config": ConfigReport,
     "config-show": dict[str, Any],
     "copy": CopyReport,
+    "credentials": ChainReport,
     "error": None,
     "image": ImageReport,
+    "login": LoginReport,
     "list": RepositoryList | TagList,
     "schema": dict[str, Any],
     "targets": TargetList,

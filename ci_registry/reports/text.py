@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ops.results import (
+    ChainReport,
     CopyReport,
     ImageReport,
     Part,
@@ -15,6 +16,7 @@ from ..ops.results import (
 )
 
 __all__ = [
+    "chain_text",
     "copy_summary",
     "copy_text",
     "image_text",
@@ -115,6 +117,12 @@ def verify_text(report: VerifyReport) -> str:
         f"{size_text(report.bytes)}, {depth}"
     )
     return "\n".join([head, *(f"problem: {problem}" for problem in report.problems)])
+
+
+def chain_text(report: ChainReport) -> str:
+    """The links of a credential chain as a table, in the order in which they are asked."""
+    rows = [(link.source, link.outcome, link.detail) for link in report.links]
+    return f"{report.target} ({report.host})\n" + table([("SOURCE", "OUTCOME", "DETAIL"), *rows])
 
 
 def targets_text(report: TargetList) -> str:
