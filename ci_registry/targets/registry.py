@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from urllib.parse import quote
 
 from ..errors import CiRegistryError, IntegrityError, NotFoundError, RemoteError
-from ..model.descriptor import Descriptor, Digest
+from ..model.descriptor import Descriptor, Digest, digest_of
 from ..model.manifest import ACCEPT, MANIFEST_LIMIT, Manifest, is_manifest, parse_manifest
 from ..transport.exchange import Reply, Stream
 from ..transport.http import Client
@@ -89,21 +89,23 @@ class RegistryRepository:
             raise self._not_found(reference, reply)
         if reply.status != 200:
             raise problem(reply, f"reading the manifest {where}")
+        self._check_bytes(reference, reply)
         manifest = parse_manifest(reply.body, reply.headers.get("Content-Type") or "", where)
-        self._check_manifest(reference, manifest, reply)
         with self._lock:
             self._recent[manifest.digest] = manifest
             while len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
         return manifest
 
-    def _check_manifest(self, reference: str, manifest: Manifest, reply: Reply) -> None:
+    def _check_bytes(self, reference: str, reply: Reply) -> None:
+        """Compare with the digest asked for, or stated, before anything is made of the bytes."""
         stated = reply.headers.get("Docker-Content-Digest") or ""
         if ":" in reference and Digest(reference).algorithm == "sha256":
             stated = reference
-        if stated.startswith("sha256:") and stated != manifest.digest:
+        found = digest_of(reply.body)
+        if stated.startswith("sha256:") and stated != found:
             raise IntegrityError(
-                f"reading the manifest {self._named(reference)} gave bytes whose digest is {manifest.digest}, "
+                f"reading the manifest {self._named(reference)} gave bytes whose digest is {found}, "
                 f"not {stated}",
                 hint="the registry, or a proxy in front of it, changes what it stores",
             )
@@ -199,6 +201,8 @@ class RegistryRepository:
             raise problem(reply, attempt)
         self._check_pushed(manifest, reference, reply)
         self._new = False
+        if tag and self._known_tags is not None:
+            self._known_tags |= {tag}
         if manifest.subject is not None and not reply.headers.get("OCI-Subject"):
             self._list_by_tag(manifest, manifest.subject.digest)
 
@@ -272,6 +276,8 @@ class RegistryRepository:
 
     def delete_manifest(self, descriptor: Descriptor) -> None:
         self._delete(descriptor.digest, f"deleting {self._named(descriptor.digest)}")
+        with self._lock:
+            self._recent.pop(descriptor.digest, None)
 
     def _delete(self, reference: str, attempt: str) -> None:
         scopes = self._push | {f"repository:{self.name}:delete"}

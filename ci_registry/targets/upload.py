@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..errors import CiRegistryError, RemoteError, TransportError
+from ..errors import CiRegistryError, IntegrityError, RemoteError, TransportError
 from ..model.descriptor import Descriptor, Digest
 from ..transport.http import EarlyAnswer, Exchange, Reply
 from ..transport.origin import Origin
@@ -55,6 +55,7 @@ class Upload:
         return {"location": self._location, "offset": self._started_at}
 
     def write(self, chunk: memoryview, patience_seconds: float | None = None) -> None:
+        self._check_size(self.offset + len(chunk), more_may_come=True)
         while len(chunk):
             exchange = self._exchange or self._begin()
             exchange.patience(patience_seconds)
@@ -123,6 +124,7 @@ class Upload:
         return exchange.finish()
 
     def commit(self, digest: Digest) -> None:
+        self._check_size(self.offset)
         if self._exchange is not None and self._final:
             reply = self._finish()
         else:
@@ -133,6 +135,17 @@ class Upload:
             )
         if reply.status not in (201, 200, 204):
             raise self._refused(reply)
+
+    def _check_size(self, size: int, more_may_come: bool = False) -> None:
+        """Keep the request as long as its Content-Length: the connection would hang or go out of step."""
+        wanted = self._descriptor.size if self._descriptor is not None else size
+        if self._descriptor is None or size == wanted or (more_may_come and size < wanted):
+            return
+        raise IntegrityError(
+            f"uploading {self._descriptor.digest} to {self._repository.location.name} failed: there are {size} bytes, "
+            f"and its manifest says {wanted}",
+            hint="the source is damaged, or changed while it was read; run it again",
+        )
 
     def _refused(self, reply: Reply) -> CiRegistryError:
         """A refusal as an error: one that another try may cure is a `TransportError`."""
