@@ -216,5 +216,6 @@ def _carry_out(globals_: Globals, orders: list[CopyOrder], dry_run: bool) -> Ans
     with progress(globals_.output) as shown, globals_.running():
         report: CopyReport
         report, error = carry_out(globals_.places, orders, dry_run=dry_run, on_event=shown.on_event)
-    globals_.output.say(copy_summary(report))
+    if error is None or report.counts["blobs_copied"]:
+        globals_.output.say(copy_summary(report))
     return Answer(report, copy_text(report), error)

@@ -6,6 +6,8 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -87,7 +89,11 @@ def run(arguments: list[str]) -> int:
     """Parse and carry out a command line; returns the exit code."""
     output = Output()
     globals_ = Globals(output)
-    _catch_signals(globals_)
+    with _signals_caught(globals_):
+        return _run(arguments, output, globals_)
+
+
+def _run(arguments: list[str], output: Output, globals_: Globals) -> int:
     try:
         answer = _invoke(arguments, globals_)
         if answer is not None:
@@ -133,7 +139,10 @@ def _usage_error(error: click.ClickException) -> UsageError:
     return UsageError(error.format_message().rstrip("."), hint=f"see `{path} --help`")
 
 
-def _catch_signals(globals_: Globals) -> None:
+@contextmanager
+def _signals_caught(globals_: Globals) -> Iterator[None]:
+    """SIGINT and SIGTERM cancel the run, which then cleans up; a second one ends the program at once."""
+
     def stop(number: int, _frame: FrameType | None) -> None:
         if globals_.cancel:
             # A second signal: the user will not wait for the clean-up.
@@ -143,5 +152,9 @@ def _catch_signals(globals_: Globals) -> None:
         if not globals_.is_running:
             raise Interrupted(exit_code=128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -140,6 +140,8 @@ def _target_place(target: str, rest: str) -> Place:
 
 def _unknown(text: str, first: str, known: set[str]) -> Exception:
     near = difflib.get_close_matches(first, known, 1)
+    if "://" in text:
+        return UsageError(f"'{text}' is not a place", hint=f"write docker://{text.partition('://')[2]}")
     if ":" not in text and text in known:
         return UsageError(f"'{text}' names a target but no repository", hint=f"write {text}:REPOSITORY")
     hint = f"did you mean '{near[0]}'?" if near else f"the targets are: {', '.join(sorted(known)) or 'none'}"

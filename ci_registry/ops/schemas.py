@@ -29,12 +29,12 @@ DOCUMENTS: dict[str, Any] = {
     "error": None,
     "image": ImageReport,
     "login": LoginReport,
-    "list": RepositoryList | TagList,
+    "list": (RepositoryList, TagList),
     "schema": dict[str, Any],
     "targets": TargetList,
     "verify": VerifyReport,
 }
-"""The type of `result` by the NAME in a document's `schema`."""
+"""The type of `result`, or the types it may have, by the NAME in a document's `schema`."""
 
 
 def schema_of(name: str | None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def schema_of(name: str | None) -> dict[str, Any]:
 def _envelope(name: str, result: Any) -> dict[str, Any]:
     import msgspec
 
-    types = [ErrorReport] if result is None else [ErrorReport, result]
+    types = [ErrorReport, *(result if isinstance(result, tuple) else [] if result is None else [result])]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
