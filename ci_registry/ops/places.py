@@ -27,6 +27,7 @@ from .config import Config
 __all__ = ["Place", "Places", "parse_place"]
 
 Transport = Literal["target", "docker", "docker-daemon", "docker-archive", "oci", "oci-archive", "stdin"]
+_BUILT_IN_HUB = "dockerhub"
 _FILE_TRANSPORTS = ("docker-archive", "oci-archive", "oci")
 
 
@@ -210,11 +211,7 @@ class Places:
             return self._opened[f"//{host}"]
 
     def _configured(self, host: str) -> str | None:
-        fits = [
-            name
-            for name, address in self.config.addresses(self.environ).items()
-            if address.partition("://")[2].partition("/")[0] == _with_port(address, host)
-        ]
+        fits = self._hub_targets() if host == DOCKER_HUB else self._targets_at(host)
         if len(fits) > 1:
             raise ConfigError(
                 f"docker://{host} could be any of the targets {', '.join(sorted(fits))}, which share that address",
@@ -222,9 +219,19 @@ class Places:
             )
         return fits[0] if fits else None
 
+    def _targets_at(self, host: str) -> list[str]:
+        return [
+            name
+            for name, address in self.config.addresses(self.environ).items()
+            if address.partition("://")[2].partition("/")[0] == _with_port(address, host)
+        ]
+
+    def _hub_targets(self) -> list[str]:
+        """The targets of kind dockerhub; the built-in one only when there is no other."""
+        hubs = [name for name, settings in self.config.targets.items() if isinstance(settings, HubTarget)]
+        return [name for name in hubs if name != _BUILT_IN_HUB] or [_BUILT_IN_HUB]
+
     def _unconfigured(self, host: str) -> TargetSettings:
-        if host == DOCKER_HUB:
-            return HubTarget(name="dockerhub")
         name = host.partition(":")[0] if not host.startswith("[") else host[1 : host.index("]")]
         scheme = "http" if is_loopback(name) and self._speaks_http(host) else "https"
         return RegistryTarget(name="", url=f"{scheme}://{host}")
