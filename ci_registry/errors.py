@@ -143,7 +143,9 @@ class TransportError(RemoteError):
 
 
 class TlsError(RemoteError):
-    pass
+    """The handshake failed. `about` says over what: "certificate", "client certificate", or "" for anything else."""
+
+    about = ""
 
 
 class StorageError(RemoteError):

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..credentials.chain import Chain
-from ..errors import TlsError
 from ..targets.base import Target
 from ..transport.limiter import Limiter
-from ..transport.origin import Origin
 from ..transport.retry import Cancel
 from .settings import TargetSettings
 
@@ -23,14 +21,13 @@ class Connections:
     """What the targets of one run share: cancellation, limits per host, credentials, and a way to tell the user.
 
     `chain_for` gives the credential chain of a target; a kind may put a provider of its own before docker's
-    configuration. `notify` shows one line, once each. `explain_tls` adds what a certificate says to a trust failure.
+    configuration. `notify` shows one line, once each.
     """
 
     environ: Mapping[str, str]
     cancel: Cancel
     chain_for: Callable[[OpenTarget], Chain]
     notify: Callable[[str], None] = lambda _: None
-    explain_tls: Callable[[Origin, TlsError], TlsError] | None = None
     limiters: dict[str, Limiter] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 from ..credentials.chain import Credential, Lookup
-from ..errors import ConfigError
+from ..errors import CiRegistryError
+from ..targets.base import Target
 from ..targets.listing import repositories
+from ..targets.mirrored import MirroredRepository, MirrorHealth
 from ..targets.registry import RegistryRepository
-from ..transport.auth import RegistryAuthoriser, TokenRequest
-from ..transport.connection import Dial
+from ..transport.auth import RegistryAuthoriser
 from ..transport.exchange import Reply
 from ..transport.http import Client
 from ..transport.origin import Origin
-from ..transport.problem import problem
-from ..transport.proxy import choose_proxy
-from ..transport.tls import TlsSettings
 from .base import Connections
+from .endpoint import Endpoint
+from .explain import explain_refusal
 from .naming import landing
+from .quota import Quota, read_quota
 from .settings import TargetSettings
 
 __all__ = ["PlainRegistry"]
+
+_MIRROR_RETRY_SECONDS = 2.0  # the origin is the better second try
 
 
 class PlainRegistry:
@@ -32,15 +36,30 @@ class PlainRegistry:
 
     def __init__(self, settings: TargetSettings, url: str, connections: Connections, *, shown: str = "") -> None:
         self.settings, self._connections = settings, connections
-        self.origin = Origin.parse(url)
-        self.shown = shown or self.origin.netloc
+        self._url, self._shown = url, shown
         self._lock = threading.Lock()
-        self._client: Client | None = None
-        self._repositories: dict[tuple[str, bool], RegistryRepository] = {}
+        self._repositories: dict[tuple[str, bool], Target] = {}
+        self._quota: Quota | None = None
+        self._mirror_health = MirrorHealth()
+
+    # -- who and where it is -------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
         return self.settings.name or self.shown
+
+    def address(self) -> str:
+        """Its URL; a kind that has to ask for it does so when it is first needed."""
+        return self._url
+
+    @cached_property
+    def origin(self) -> Origin:
+        return Origin.parse(self.address())
+
+    @cached_property
+    def shown(self) -> str:
+        """The host that people know it by."""
+        return self._shown or self.origin.netloc
 
     @property
     def credential_host(self) -> str:
@@ -53,36 +72,54 @@ class PlainRegistry:
     def lookup(self, repository: str | None = None) -> Lookup:
         return Lookup(self.credential_host, repository, self.settings.name or None)
 
+    # -- repositories --------------------------------------------------------------------------------------------
+
     def landing(self, path: str) -> str:
         return landing(self.settings, path)
-
-    def repository(self, name: str, *, writing: bool = False) -> RegistryRepository:
-        with self._lock:
-            known = self._repositories.get((name, writing))
-            if known is None:
-                known = self._repositories[name, writing] = self._make_repository(name, writing)
-            return known
-
-    def _make_repository(self, name: str, writing: bool) -> RegistryRepository:
-        repository = RegistryRepository(
-            self.client_unlocked(),
-            self.wire_name(name),
-            shown=self.shown,
-            free_heads=self.free_heads,
-            mounts=self.mounts,
-            chunk_bytes=self.settings.chunk_bytes or 0,
-        )
-        return repository.for_writing() if writing else repository
 
     def wire_name(self, name: str) -> str:
         """The repository's path in requests, where it is not its name."""
         return name
+
+    def repository(self, name: str, *, writing: bool = False) -> Target:
+        with self._lock:
+            known = self._repositories.get((name, writing))
+            if known is None:
+                made = self.writer(name) if writing else self.reader(name)
+                known = self._repositories[name, writing] = made
+            return known
+
+    def writer(self, name: str) -> RegistryRepository:
+        """The repository where images are pushed."""
+        return self.make_repository(self.endpoint, name).for_writing()
+
+    def reader(self, name: str) -> Target:
+        """The repository that images are read from: a mirror is asked first, if the target has one."""
+        own = self.make_repository(self.endpoint, name)
+        if self._mirror is None:
+            return own
+        mirrored = self.make_repository(self._mirror, name)
+        return MirroredRepository(own, mirrored, self._mirror_health, self._connections.notify)
+
+    def make_repository(self, endpoint: Endpoint, name: str) -> RegistryRepository:
+        return RegistryRepository(
+            endpoint.client,
+            self.wire_name(name),
+            shown=endpoint.name,
+            free_heads=self.free_heads,
+            mounts=self.mounts,
+            chunk_bytes=self.settings.chunk_bytes or 0,
+        )
 
     def repositories(self) -> list[str]:
         return repositories(self.client)
 
     def prepare_repository(self, name: str) -> None:
         """Registries create a repository at its first push."""
+
+    def quota(self) -> Quota | None:
+        """How many pulls the registry says are left; None where it never said."""
+        return self._quota
 
     def check_login(self) -> bool:
         """Have the registry look at the credential: False when it does not ask for any.
@@ -91,86 +128,53 @@ class PlainRegistry:
         """
         reply = self.client.request("GET", "/v2/")
         if reply.status != 200:
-            raise problem(reply, f"logging in to {self.shown}")
+            raise self.client.problem(reply, f"logging in to {self.shown}")
         authoriser = self.client.authoriser
         return isinstance(authoriser, RegistryAuthoriser) and authoriser.challenge is not None
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+        for endpoint in self._endpoints():
+            endpoint.close()
 
     # -- the wire ------------------------------------------------------------------------------------------------
 
     @property
     def client(self) -> Client:
-        with self._lock:
-            return self.client_unlocked()
+        return self.endpoint.client
 
-    def client_unlocked(self) -> Client:
-        if self._client is None:
-            self._client = self._make_client()
-        return self._client
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """The address that is written to."""
+        return self.make_endpoint(self.origin, shown=self.shown)
 
-    def _make_client(self) -> Client:
-        client = self._bare_client(self.origin)
-        client.authoriser = self.make_authoriser()
-        return client
+    def make_endpoint(self, origin: Origin, **differences: Any) -> Endpoint:
+        """An endpoint of this target, with this kind's manners."""
+        manners: dict[str, Any] = {"login": self.credential, "explain": self.explain, "on_reply": self.note_reply}
+        return Endpoint(origin, self.settings, self._connections, **{**manners, **differences})
 
-    def make_authoriser(self) -> RegistryAuthoriser:
-        return RegistryAuthoriser(self.origin, self.credential, self._send_token_request)
-
-    def _bare_client(self, origin: Origin) -> Client:
-        connections, settings = self._connections, self.settings
-        retry_seconds = settings.retry_seconds
-        return Client(
+    @cached_property
+    def _mirror(self) -> Endpoint | None:
+        if not self.settings.mirror:
+            return None
+        origin = Origin.parse(self.settings.mirror)
+        return self.make_endpoint(
             origin,
-            self.dial(),
-            limiter=connections.limiter(str(origin), settings),
-            cancel=connections.cancel,
-            retry_seconds=120.0 if retry_seconds is None else retry_seconds,
-            on_warning=lambda text: connections.notify(f"{self.shown} warns: {text}"),
+            login=lambda: self._connections.chain_for(self).find(Lookup(origin.netloc)),
+            mine=False,
+            configured_proxy=False,
+            retry_seconds=_MIRROR_RETRY_SECONDS,
+            on_reply=None,
         )
 
-    def _send_token_request(self, request: TokenRequest, service: Origin) -> Reply:
-        client = self._bare_client(service)
-        try:
-            return client.request(request.method, request.url, headers=request.headers, body=request.body)
-        finally:
-            client.close()
+    def _endpoints(self) -> list[Endpoint]:
+        """The endpoints that were needed so far."""
+        made = (self.__dict__.get(name) for name in ("endpoint", "_mirror"))
+        return [endpoint for endpoint in made if endpoint is not None]
 
-    def dial(self) -> Dial:
-        """How connections are made: TLS, proxy, another address."""
-        settings, environ = self.settings, self._connections.environ
-        return Dial(
-            self.tls_settings(),
-            lambda origin: choose_proxy(origin, settings.proxy, environ),
-            _address(settings),
-            self._connections.explain_tls,
-        )
+    def explain(self, reply: Reply, failed: CiRegistryError) -> CiRegistryError:
+        """Add to a refusal what is known about this kind of registry."""
+        return explain_refusal(reply, failed)
 
-    def tls_settings(self) -> TlsSettings:
-        settings = self.settings
-        if settings.insecure_skip_verify:
-            self._connections.notify(
-                f"the certificate of {self.shown} is not verified (insecure_skip_verify): anybody in between can read "
-                "the password; pin it with `fingerprint:` instead"
-            )
-        return TlsSettings(
-            ca_files=(Path(settings.ca),) if settings.ca else (),
-            client_cert=Path(settings.client_cert) if settings.client_cert else None,
-            client_key=Path(settings.client_key) if settings.client_key else None,
-            fingerprint=settings.fingerprint or "",
-            skip_verify=settings.insecure_skip_verify,
-        )
-
-
-def _address(settings: TargetSettings) -> tuple[str, int] | None:
-    if not settings.connect_to:
-        return None
-    host, _, port = settings.connect_to.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(
-            f"targets.{settings.name}.connect_to is '{settings.connect_to}', not HOST:PORT",
-            path=f"targets.{settings.name}.connect_to",
-        )
-    return host.strip("[]"), int(port)
+    def note_reply(self, reply: Reply) -> None:
+        """Look at every answer for what it says besides."""
+        self._quota = read_quota(reply.headers) or self._quota

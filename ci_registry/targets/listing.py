@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection, Iterator
 
 from ..errors import RemoteError
-from ..transport.http import Client, Reply, Scopes
+from ..transport.exchange import Reply
+from ..transport.http import Client, Scopes
 from ..transport.origin import Origin
-from ..transport.problem import problem
 
 __all__ = ["pages", "repositories", "strings"]
 
@@ -33,7 +33,7 @@ def pages(
         seen.add(url)
         reply = client.request("GET", url, scopes=scopes, limit=LISTING_LIMIT)
         if reply.status != 200 and reply.status not in accepted:
-            raise problem(reply, attempt)
+            raise client.problem(reply, attempt)
         yield reply
         url = _next_page(client, reply, attempt) if reply.status == 200 else None
 

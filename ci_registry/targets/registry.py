@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from urllib.parse import quote
 
-from ..errors import CiRegistryError, IntegrityError, NotFoundError, RemoteError
+from ..errors import CiRegistryError, ConflictError, IntegrityError, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor, Digest, digest_of
 from ..model.manifest import ACCEPT, MANIFEST_LIMIT, Manifest, is_manifest, parse_manifest
 from ..transport.exchange import Reply, Stream
 from ..transport.http import Client
-from ..transport.problem import diagnostics, problem
+from ..transport.problem import diagnostics
 from .base import Location, Mounted, Present, Session, Writer
 from .fallback_tag import add_referrer, listed_referrers
 from .listing import pages, strings
@@ -88,7 +88,7 @@ class RegistryRepository:
         if reply.status == 404:
             raise self._not_found(reference, reply)
         if reply.status != 200:
-            raise problem(reply, f"reading the manifest {where}")
+            raise self.client.problem(reply, f"reading the manifest {where}")
         self._check_bytes(reference, reply)
         manifest = parse_manifest(reply.body, reply.headers.get("Content-Type") or "", where)
         with self._lock:
@@ -127,7 +127,7 @@ class RegistryRepository:
         if not stream.reply.body:
             stream.reply.body = stream.read_all(64 * 1024)
         stream.close()
-        raise problem(stream.reply, attempt)
+        raise self.client.problem(stream.reply, attempt)
 
     def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
         return {descriptor for descriptor in descriptors if self._has(descriptor)}
@@ -143,7 +143,7 @@ class RegistryRepository:
             return True
         if reply.status == 404:
             return False
-        raise problem(reply, f"looking for {descriptor.digest} in {self.location.name}")
+        raise self.client.problem(reply, f"looking for {descriptor.digest} in {self.location.name}")
 
     def _head_manifest(self, reference: str) -> Descriptor | None:
         reply = self.client.request(
@@ -152,7 +152,7 @@ class RegistryRepository:
         if reply.status == 404:
             return None
         if reply.status != 200:
-            raise problem(reply, f"looking for {self._named(reference)}")
+            raise self.client.problem(reply, f"looking for {self._named(reference)}")
         digest = reply.headers.get("Docker-Content-Digest")
         size = reply.headers.get("Content-Length")
         if not digest or not size:
@@ -180,7 +180,7 @@ class RegistryRepository:
         if reply.status == 201 and mount:
             return Mounted(mount)
         if reply.status != 202:
-            raise problem(reply, f"starting an upload to {self.location.name}")
+            raise self.client.problem(reply, f"starting an upload to {self.location.name}")
         return Upload(self, descriptor, reply, self._chunk_bytes)
 
     @property
@@ -198,13 +198,24 @@ class RegistryRepository:
             scopes=self._push,
         )
         if reply.status not in (200, 201, 202):
-            raise problem(reply, attempt)
+            self._settle_conflict(manifest, reference, self.client.problem(reply, attempt))
+            return
         self._check_pushed(manifest, reference, reply)
         self._new = False
         if tag and self._known_tags is not None:
             self._known_tags |= {tag}
         if manifest.subject is not None and not reply.headers.get("OCI-Subject"):
             self._list_by_tag(manifest, manifest.subject.digest)
+
+    def _settle_conflict(self, manifest: Manifest, reference: str, failed: CiRegistryError) -> None:
+        """An immutable tag that holds just this manifest is a success, though registries refuse that, too."""
+        found = self._head_manifest(reference) if isinstance(failed, ConflictError) else None
+        if found is None:
+            raise failed
+        if found.digest != manifest.digest:
+            raise ConflictError(
+                f"{failed.message}; it holds {found.digest}, not {manifest.digest}", hint=failed.hint
+            )
 
     def _check_pushed(self, manifest: Manifest, reference: str, reply: Reply) -> None:
         # What the registry says it stored is the check of the copy; one that says nothing is asked.
@@ -283,7 +294,7 @@ class RegistryRepository:
         scopes = self._push | {f"repository:{self.name}:delete"}
         reply = self.client.request("DELETE", f"/v2/{self.name}/manifests/{reference}", scopes=scopes)
         if reply.status not in (200, 202, 204):
-            raise problem(reply, attempt)
+            raise self.client.problem(reply, attempt)
 
     # -- words ---------------------------------------------------------------------------------------------------
 
@@ -292,8 +303,8 @@ class RegistryRepository:
 
     def _not_found(self, reference: str, reply: Reply | None = None) -> CiRegistryError:
         found = diagnostics(reply.body) if reply is not None else []
-        if found and found[0].code not in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"):
-            return problem(reply, f"reading the manifest {self._named(reference)}") if reply else NotFoundError("")
+        if reply is not None and found and found[0].code not in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"):
+            return self.client.problem(reply, f"reading the manifest {self._named(reference)}")
         what = "repository" if found and found[0].code == "NAME_UNKNOWN" else ("digest" if ":" in reference else "tag")
         return NotFoundError(
             f"{self._named(reference)} was not found: the registry has no such {what}",

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..errors import CiRegistryError, IntegrityError, RemoteError, TransportError
+from ..errors import CiRegistryError, ConflictError, IntegrityError, RemoteError, TransportError
 from ..model.descriptor import Descriptor, Digest
-from ..transport.http import EarlyAnswer, Exchange, Reply
+from ..transport.exchange import EarlyAnswerError, Exchange, Reply
 from ..transport.origin import Origin
-from ..transport.problem import problem
 from ..transport.retry import RETRY_STATUSES
 from .base import Session
 
@@ -62,7 +61,7 @@ class Upload:
             part = chunk[: self._chunk_left] if self._chunk_left else chunk
             try:
                 exchange.send(part)
-            except EarlyAnswer as error:
+            except EarlyAnswerError as error:
                 self._exchange = None
                 raise self._refused(error.reply) from error
             except TransportError:
@@ -134,7 +133,13 @@ class Upload:
                 "PUT", _with_digest(self._location, digest), scopes=self._repository.push_scopes, retry=False
             )
         if reply.status not in (201, 200, 204):
-            raise self._refused(reply)
+            failed = self._refused(reply)
+            # Where nothing may be written twice, somebody else brought the same blob meanwhile.
+            if not isinstance(failed, ConflictError) or not self._is_there(digest):
+                raise failed
+
+    def _is_there(self, digest: Digest) -> bool:
+        return bool(self._repository.exists([Descriptor("application/octet-stream", digest, self.offset)]))
 
     def _check_size(self, size: int, more_may_come: bool = False) -> None:
         """Keep the request as long as its Content-Length: the connection would hang or go out of step."""
@@ -150,7 +155,7 @@ class Upload:
     def _refused(self, reply: Reply) -> CiRegistryError:
         """A refusal as an error: one that another try may cure is a `TransportError`."""
         attempt = f"uploading to {self._repository.location.name}"
-        failed = problem(reply, attempt)
+        failed = self._client.problem(reply, attempt)
         if reply.status in RETRY_STATUSES or reply.status in (404, 416) or self._token_ended(reply):
             broken = TransportError(failed.message, hint=failed.hint)
             broken.retryable = True

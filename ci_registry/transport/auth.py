@@ -246,8 +246,11 @@ class RegistryAuthoriser:
         find_login: Callable[[], Login],
         send: Callable[[TokenRequest, Origin], Reply],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        refused_hint: str = "correct the password there; a registry's own htpasswd file must hold bcrypt entries",
     ) -> None:
         self._origin, self._find_login, self._send, self._clock = origin, find_login, send, clock
+        self._refused_hint = refused_hint
         self._known = False
         self._challenge: Challenge | None = None
         self._contact = threading.Lock()
@@ -327,9 +330,20 @@ class RegistryAuthoriser:
         if sent.get("Authorization") == basic(login):
             raise AccessError(
                 f"{self._origin} refused user '{login.username}' from {login.source} (401)",
-                hint="correct the password there; a registry's own htpasswd file must hold bcrypt entries",
+                hint=self._refused_hint,
             )
         return True
+
+    def explain(self, failed: AccessError) -> AccessError:
+        """Whose credential may not do this: the denial of a right names the login it was denied to."""
+        login = self.login()
+        if login.is_anonymous:
+            said, hint = f"nobody was logged in ({login.source})", "log in with `ci-registry login`"
+        else:
+            who = f"user '{login.username}'" if login.username else "a token"
+            said = f"asked as {who} from {login.source}"
+            hint = "give this account the right to do that, or use another one"
+        return AccessError(f"{failed.message} ({said})", hint=hint)
 
     def _forget_tokens(self, scopes: Scopes, challenge: Challenge, sent: Mapping[str, str]) -> None:
         if not sent.get("Authorization"):

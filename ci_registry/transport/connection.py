@@ -8,16 +8,18 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.message import Message
 
 from ..errors import CiRegistryError, TlsError, TransportError
 from .origin import Origin
 from .proxy import Proxy
 from .tls import TlsSettings, check_fingerprint, tls_failure
 
-__all__ = ["NETWORK_ERRORS", "STALE", "Connection", "Dial", "Pool", "network_failure"]
+__all__ = ["NETWORK_ERRORS", "STALE", "Connection", "Dial", "Pool", "network_failure", "proxy_refusal"]
 
 CONNECT_SECONDS = 15.0
+_LOOK_SECONDS = 5.0
 
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
@@ -31,8 +33,8 @@ class Dial:
     tls: TlsSettings = field(default_factory=TlsSettings)
     proxy_for: Callable[[Origin], Proxy | None] = lambda _: None
     connect_to: tuple[str, int] | None = None
-    explain_tls: Callable[[Origin, TlsError], TlsError] | None = None
-    """Adds what the server's certificate says to a trust failure (needs an X.509 parser)."""
+    explain_tls: Callable[[Origin, TlsError, bytes], TlsError] | None = None
+    """Adds to a failed handshake what the server's certificate says (in DER; empty if it could not be had)."""
 
 
 class Connection(http.client.HTTPConnection):
@@ -42,7 +44,7 @@ class Connection(http.client.HTTPConnection):
         proxy = dial.proxy_for(origin)
         host, port = dial.connect_to if dial.connect_to and own else (origin.host, origin.port)
         super().__init__(proxy.host if proxy else host, proxy.port if proxy else port, timeout=CONNECT_SECONDS)
-        self.origin, self.proxy, self.dial, self._own = origin, proxy, dial, own
+        self.origin, self.proxy, self.dial, self.is_own = origin, proxy, dial, own
         self.used = False
         login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
         self.absolute_headers = login if proxy and not origin.is_tls else {}
@@ -53,9 +55,9 @@ class Connection(http.client.HTTPConnection):
         super().connect()
         if self.origin.is_tls:
             settings = self.dial.tls
-            context = settings.context(with_client_cert=self._own)
+            context = settings.context(own=self.is_own)
             self.sock = context.wrap_socket(self.sock, server_hostname=self.origin.host)
-            if settings.fingerprint and self._own:
+            if settings.fingerprint and self.is_own:
                 certificate = self.sock.getpeercert(binary_form=True)
                 check_fingerprint(self.origin, certificate or b"", settings.fingerprint)
 
@@ -120,11 +122,40 @@ def network_failure(connection: Connection, error: Exception, attempt: str) -> C
     if isinstance(error, ssl.SSLError) and not isinstance(error, TimeoutError):
         failed = tls_failure(origin, error)
         explain = connection.dial.explain_tls
-        return explain(origin, failed) if explain and isinstance(failed, TlsError) else failed
+        if explain is None or not isinstance(failed, TlsError):
+            return failed
+        return explain(origin, failed, _presented_certificate(connection))
     message, hint, retryable = _network_sentence(connection, error)
     failure = TransportError(f"{_without_query(attempt)} failed: {message}", hint=hint)
     failure.retryable = retryable
     failure.__cause__ = error
+    return failure
+
+
+def _presented_certificate(connection: Connection) -> bytes:
+    """What the server shows to whoever comes the same way, without trust in it and without anything sent."""
+    settings = connection.dial.tls
+    trusting = replace(settings, ca_files=(), fingerprint="", skip_verify=True, _contexts={})
+    again = Connection(connection.origin, replace(connection.dial, tls=trusting), connection.is_own)
+    again.timeout = _LOOK_SECONDS
+    try:
+        again.connect()
+        shown: bytes | None = again.sock.getpeercert(binary_form=True)  # type: ignore[union-attr]  # a TLS socket
+    except (*NETWORK_ERRORS, CiRegistryError):
+        return b""
+    finally:
+        again.close()
+    return shown or b""
+
+
+def proxy_refusal(connection: Connection, status: int, headers: Message) -> TransportError | None:
+    """What a proxy itself answered to a request for a plain-http registry; None when the registry answered."""
+    proxy, reason = connection.proxy, (headers.get("X-Squid-Error") or "").partition(" ")[0]
+    if proxy is None or connection.origin.is_tls or (status != 407 and not reason):
+        return None
+    said, hint, retryable = _refused_by_proxy(connection, f"{status} {reason}".rstrip(), "pass on a request to")
+    failure = TransportError(said, hint=hint)
+    failure.retryable = retryable
     return failure
 
 
@@ -133,7 +164,7 @@ def _network_sentence(connection: Connection, error: Exception) -> tuple[str, st
     via = f" (the proxy set by {connection.proxy.said_by})" if connection.proxy else ""
     text = str(error)
     if "Tunnel connection failed" in text:
-        return _tunnel_sentence(connection, text)
+        return _refused_by_proxy(connection, text.partition("failed: ")[2] or text, "connect to")
     if isinstance(error, socket.gaierror):
         hint = f"check the name; '{connection.host}' may be a container's, known only inside its docker network"
         return f"there is no host named '{connection.host}'{via}", hint, error.errno == socket.EAI_AGAIN
@@ -149,13 +180,17 @@ def _network_sentence(connection: Connection, error: Exception) -> tuple[str, st
     return f"the connection to {where}{via} broke ({text or type(error).__name__})", "run it again", True
 
 
-def _tunnel_sentence(connection: Connection, text: str) -> tuple[str, str, bool]:
-    status = text.partition("failed: ")[2] or text
-    said = f"the proxy {connection.proxy} refused to connect to {connection.origin.netloc} ({status})"
-    if "407" in status:
-        return said, "the proxy wants a login: write it as http://USER:PASSWORD@HOST:PORT in the variable", False
-    hint = f"allow CONNECT to port {connection.origin.port} in the proxy (squid: acl SSL_ports), or set NO_PROXY"
-    return said, hint, "50" in status
+def _refused_by_proxy(connection: Connection, status: str, action: str) -> tuple[str, str, bool]:
+    proxy, origin = connection.proxy, connection.origin
+    assert proxy is not None  # noqa: S101 - only called where a proxy answered
+    said = f"the proxy {proxy} (set by {proxy.said_by}) refused to {action} {origin.netloc} ({status})"
+    if status.startswith("407"):
+        cause = "did not accept that user and password" if proxy.authorization else "wants a login"
+        return f"{said}: it {cause}", f"write http://USER:PASSWORD@{proxy} into {proxy.said_by}", False
+    if status.startswith("5"):
+        return said, f"check that {origin.netloc} can be reached from the proxy, or name it in NO_PROXY", True
+    rule = f"CONNECT to port {origin.port} (squid: acl SSL_ports)" if origin.is_tls else f"requests to {origin.netloc}"
+    return said, f"allow {rule} in the proxy, or name {origin.host} in NO_PROXY", False
 
 
 def _without_query(text: str) -> str:

@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
-from ..errors import CiRegistryError, RemoteError, TransportError
-from .connection import NETWORK_ERRORS, STALE, Connection, Dial, Pool, network_failure
+from ..errors import AccessError, CiRegistryError, Interrupted, RemoteError, TransportError
+from .connection import NETWORK_ERRORS, STALE, Connection, Dial, Pool, network_failure, proxy_refusal
 from .exchange import Exchange, Reply, Stream
 from .limiter import Limiter
 from .origin import Origin
-from .problem import ERROR_BODY_LIMIT, diagnostics
+from .problem import ERROR_BODY_LIMIT, diagnostics, problem
 from .retry import RETRY_STATUSES, Attempts, Cancel, retry_after_seconds
 
 __all__ = ["Authoriser", "Client", "Scopes"]
 
 ANSWER_SECONDS = 60.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HOPS = 5
 _FINAL_CODES = ("MANIFEST_", "BLOB_", "NAME_", "TAG_", "DIGEST_", "SIZE_", "UNSUPPORTED", "DENIED")
 
 Scopes = frozenset[str]
@@ -44,12 +45,18 @@ class Authoriser(Protocol):
         """A context manager that lets one request through alone while nothing is known of the host yet."""
         ...
 
+    def explain(self, failed: AccessError) -> AccessError:
+        """Add whose credential it was that may not do this."""
+        ...
+
 
 class Client:
     """All requests of a run to one registry.
 
-    `retry_seconds` bounds how long one request may be tried again. `on_warning` gets each distinct text of a
-    `Warning: 299` header once.
+    `retry_seconds` bounds how long one request may be tried again; a 429 that names no time is not tried again where
+    `retries_throttled` is false. `on_warning` gets each distinct text of a `Warning: 299` header once, `on_reply` every
+    answer. `explain` adds to a refusal what is special about this kind of registry. `prefix` is the path below which
+    the registry has its `/v2/`.
     """
 
     def __init__(
@@ -63,6 +70,10 @@ class Client:
         retry_seconds: float = 120.0,
         answer_seconds: float = ANSWER_SECONDS,
         on_warning: Callable[[str], None] | None = None,
+        on_reply: Callable[[Reply], None] | None = None,
+        explain: Callable[[Reply, CiRegistryError], CiRegistryError] | None = None,
+        retries_throttled: bool = True,
+        prefix: str = "",
     ) -> None:
         self.origin = origin
         self.dial = dial or Dial()
@@ -72,7 +83,8 @@ class Client:
         self.retry_seconds = retry_seconds
         self.answer_seconds = answer_seconds
         self.pool = Pool(self.dial, origin)
-        self._on_warning = on_warning
+        self._on_warning, self._on_reply, self._explain = on_warning, on_reply, explain
+        self._retries_throttled, self._prefix = retries_throttled, prefix
         self._warned: set[str] = set()
         self._user_agent = _user_agent()
         self.cancel.on_set(self.pool.abort)
@@ -82,11 +94,45 @@ class Client:
 
     def for_cleanup(self) -> Client:
         """A client for the last words of a run that was cancelled: fresh connections, short waits, no retries."""
-        return Client(self.origin, self.dial, authoriser=self.authoriser, retry_seconds=0.0, answer_seconds=3.0)
+        return Client(
+            self.origin,
+            self.dial,
+            authoriser=self.authoriser,
+            retry_seconds=0.0,
+            answer_seconds=3.0,
+            prefix=self._prefix,
+        )
 
     def url(self, path: str, base: str | None = None) -> str:
         """An absolute URL; a Location or Link is resolved against the URL of its request, its query untouched."""
-        return urljoin(base or str(self.origin), path)
+        url = urljoin(base or str(self.origin), path)
+        if self._prefix and url.startswith(f"{self.origin}/v2/"):
+            # Nexus names its own paths without the one it was reached by.
+            return f"{self.origin}{self._prefix}{url[len(str(self.origin)) :]}"
+        return url
+
+    def problem(self, reply: Reply, attempt: str, *, hint: str = "") -> CiRegistryError:
+        """The error for a reply that is not what was wanted, with what login and kind of registry add to it.
+
+        `attempt` reads like "pushing the manifest to docker.io/a/b:1".
+        """
+        answer = self._spoken(reply)
+        failed = problem(answer, attempt, hint=hint)
+        if isinstance(failed, AccessError) and self.authoriser is not None:
+            failed = self.authoriser.explain(failed)
+        return self._explain(answer, failed) if self._explain else failed
+
+    def _spoken(self, reply: Reply) -> Reply:
+        """The refusal of a HEAD has no words: the same GET says why."""
+        if reply.method != "HEAD" or reply.status in (401, 404):
+            return reply
+        try:
+            spoken = self.request("GET", reply.url, retry=False)
+        except Interrupted:
+            raise
+        except CiRegistryError:
+            return reply
+        return spoken if spoken.status == reply.status else reply
 
     # -- whole answers -------------------------------------------------------------------------------------------
 
@@ -133,6 +179,7 @@ class Client:
         url = self.url(path, base)
         attempts = Attempts(self.retry_seconds, self.cancel)
         challenges = hops = 0
+        first_url, renewed = url, False
         while True:
             try:
                 stream, sent = self._once(method, url, headers or {}, body, scopes)
@@ -141,13 +188,18 @@ class Client:
                     continue
                 raise
             reply = stream.reply
-            if follow and reply.status in _REDIRECTS and hops < 5 and reply.headers.get("Location"):
+            if follow and reply.status in _REDIRECTS and hops < _HOPS and reply.headers.get("Location"):
                 hops += 1
                 stream.close(broken=True)
                 url = self.url(reply.headers["Location"], url)
                 continue
             if reply.status in (401, 403) and challenges < 2 and self._answer_challenge(stream, scopes, sent):
                 challenges += 1
+                continue
+            if reply.status == 403 and hops and not renewed and Origin.parse(url) != self.origin:
+                # A signed address that ended before it was used: the registry gives another.
+                stream.close(broken=True)
+                renewed, hops, url = True, 0, first_url
                 continue
             if reply.status in RETRY_STATUSES and self._try_again(stream, attempts, retry):
                 continue
@@ -169,6 +221,8 @@ class Client:
         _read_refusal(stream)
         after = retry_after_seconds(reply.headers)
         self.limiter.throttled(after or 0.0)
+        if after is None and reply.status == 429 and not self._retries_throttled:
+            return False
         if not retry or any(entry.code.startswith(_FINAL_CODES) for entry in diagnostics(reply.body)):
             return False
         return (reply.status != 500 or attempts.count < 6) and attempts.again(after)
@@ -261,7 +315,12 @@ class Client:
     def _read_head(self, connection: Connection, method: str, url: str) -> Stream:
         response = connection.getresponse()
         reply = Reply(method, url, response.status, response.headers)
+        refused = proxy_refusal(connection, reply.status, reply.headers)
+        if refused is not None:
+            raise refused
         self._note_warnings(reply)
+        if self._on_reply is not None and connection.origin == self.origin:
+            self._on_reply(reply)
         return Stream(self, connection, response, reply)
 
     def read_reply(self, connection: Connection, method: str, url: str, limit: int, reuse: bool = True) -> Reply:

@@ -21,8 +21,10 @@ _CLIENT_CERTIFICATE = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "HANDSHAKE_FAI
 class TlsSettings:
     """What one target says about TLS.
 
-    `ca_files` are added to the system's trust store. `fingerprint` is the sha256 of the server's certificate (hex,
-    colons allowed) and stands in for chain and name. `skip_verify` trusts anything.
+    `ca_files` are added to the system's trust store, each of their certificates trusted as it is, as Docker does.
+    `fingerprint` is the sha256 of the server's certificate (hex, colons allowed) and stands in for chain and name.
+    `skip_verify` trusts anything. Both, and the client certificate, are for the registry itself: another host that it
+    sends us to (its storage) is verified as usual.
     """
 
     ca_files: tuple[Path, ...] = ()
@@ -32,22 +34,23 @@ class TlsSettings:
     skip_verify: bool = False
     _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict, compare=False, repr=False)
 
-    def context(self, *, with_client_cert: bool = True) -> ssl.SSLContext:
-        """The context, made once; without the client certificate for hosts that are not the registry itself."""
-        known = self._contexts.get(with_client_cert)
+    def context(self, *, own: bool = True) -> ssl.SSLContext:
+        """The context for the registry itself, or for other hosts; made once."""
+        known = self._contexts.get(own)
         if known is None:
-            known = self._contexts[with_client_cert] = make_context(self, with_client_cert=with_client_cert)
+            known = self._contexts[own] = make_context(self, own=own)
         return known
 
 
-def make_context(settings: TlsSettings, *, with_client_cert: bool = True) -> ssl.SSLContext:
+def make_context(settings: TlsSettings, *, own: bool = True) -> ssl.SSLContext:
     """Raises `ConfigError` for a CA, certificate or key file that can't be used, naming the file and why."""
     context = ssl.create_default_context()
     for path in settings.ca_files:
         _load_ca(context, path)
-    if settings.client_cert is not None and with_client_cert:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate or the server's own may be the anchor
+    if settings.client_cert is not None and own:
         _load_client(context, settings.client_cert, settings.client_key)
-    if settings.skip_verify or settings.fingerprint:
+    if own and (settings.skip_verify or settings.fingerprint):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -62,7 +65,9 @@ def _load_ca(context: ssl.SSLContext, path: Path) -> None:
             hint="give a PEM file that begins with -----BEGIN CERTIFICATE-----",
         ) from error
     except OSError as error:
-        raise ConfigError(f"the CA file {path} can't be read: {error.strerror}", hint="check `ca:`") from error
+        raise ConfigError(
+            f"the CA file {path} can't be read: {error.strerror}", hint="check `ca:`, or the certs.d folder"
+        ) from error
 
 
 def _load_client(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
@@ -72,7 +77,7 @@ def _load_client(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
         except OSError as error:
             raise ConfigError(
                 f"the client certificate or key {path} can't be read: {error.strerror}",
-                hint="check `client_cert:` and `client_key:`",
+                hint="check `client_cert:` and `client_key:`, or the certs.d folder",
             ) from error
     try:
         # A password would be asked for on the terminal; an empty answer turns that into an error instead.
@@ -112,10 +117,12 @@ def tls_failure(origin: Origin, error: ssl.SSLError) -> CiRegistryError:
             hint=f"write the address as http://{origin.netloc} if plain HTTP is wanted, or set the registry up for TLS",
         )
     if any(mark in text for mark in _CLIENT_CERTIFICATE):
-        return TlsError(
+        refused = TlsError(
             f"{attempt}: the server wants a client certificate that it trusts ({error.reason or error})",
             hint="set `client_cert:` and `client_key:` of the target, signed by the CA the registry names in clientcas",
         )
+        refused.about = "client certificate"
+        return refused
     if "EOF" in text or "UNEXPECTED" in text:
         return TransportError(f"{attempt}: the server closed the connection", hint="check that this port speaks TLS")
     return TlsError(f"{attempt}: {error.reason or error}", hint="run `ci-registry doctor` for this target")
@@ -130,4 +137,6 @@ def _untrusted(origin: Origin, attempt: str, error: ssl.SSLCertVerificationError
         hint = f"use a name that is in the certificate, or have it reissued with {origin.host} among its names"
     else:
         hint = "add the CA that signed it as `ca:` of the target, or pin the certificate with `fingerprint:`"
-    return TlsError(f"{attempt}: its certificate is not trusted ({reason})", hint=hint)
+    untrusted = TlsError(f"{attempt}: its certificate is not trusted ({reason})", hint=hint)
+    untrusted.about = "certificate"
+    return untrusted

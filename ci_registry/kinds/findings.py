@@ -1,0 +1,23 @@
+"""What a kind finds out about its own registry, for `doctor` to show beside its other checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Finding", "Level"]
+
+Level = Literal["ok", "note", "problem", "unknown"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `about` is a stable word such as `eula`; `cure` says what to do about a problem.
+
+    A "note" works but may surprise; "unknown" could not be found out, and `message` says why.
+    """
+
+    about: str
+    level: Level
+    message: str
+    cure: str = ""
