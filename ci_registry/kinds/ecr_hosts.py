@@ -38,6 +38,10 @@ class EcrHost:
     def public(self) -> bool:
         return not self.account
 
+    def is_of(self, account: str | None, region: str | None, public: bool) -> bool:
+        """Whether this is the registry that a target of that account and region, or a public one, means."""
+        return public if self.public else (account, region) == (self.account, self.region)
+
 
 def ecr_host(host: str) -> EcrHost | None:
     """Account and region of one of Amazon's registry hosts (`host[:port]`), None for any other host."""

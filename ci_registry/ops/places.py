@@ -15,7 +15,8 @@ from typing import Literal
 from ..credentials.chain import Chain
 from ..errors import ConfigError, NotFoundError, UsageError
 from ..kinds.base import Connections, OpenTarget
-from ..kinds.settings import HubTarget, RegistryTarget, TargetSettings
+from ..kinds.ecr_hosts import ecr_host
+from ..kinds.settings import EcrTarget, HubTarget, RegistryTarget, TargetSettings
 from ..model.descriptor import Digest
 from ..model.reference import DOCKER_HUB, Reference
 from ..targets.base import Target
@@ -224,7 +225,26 @@ class Places:
             name
             for name, address in self.config.addresses(self.environ).items()
             if address.partition("://")[2].partition("/")[0] == _with_port(address, host)
+        ] + self._ecr_targets(host)
+
+    def _ecr_targets(self, host: str) -> list[str]:
+        """The targets of kind ecr whose account and region make up this host."""
+        wanted = ecr_host(host)
+        if wanted is None:
+            return []
+        settings = [self._known(name) for name, said in self.config.targets.items() if isinstance(said, EcrTarget)]
+        return [
+            ecr.name
+            for ecr in settings
+            if isinstance(ecr, EcrTarget) and ecr.url is None and wanted.is_of(ecr.account, ecr.region, ecr.public)
         ]
+
+    def _known(self, name: str) -> TargetSettings | None:
+        """A target with its variables expanded; None while one of them is not set."""
+        try:
+            return self.config.target(name, self.environ)
+        except ConfigError:
+            return None
 
     def _hub_targets(self) -> list[str]:
         """The targets of kind dockerhub; the built-in one only when there is no other."""
@@ -232,6 +252,10 @@ class Places:
         return [name for name in hubs if name != _BUILT_IN_HUB] or [_BUILT_IN_HUB]
 
     def _unconfigured(self, host: str) -> TargetSettings:
+        ecr = ecr_host(host)
+        if ecr is not None:
+            account, region = ecr.account or None, ecr.region or None
+            return EcrTarget(name="", url=f"https://{host}", account=account, region=region, public=ecr.public)
         name = host.partition(":")[0] if not host.startswith("[") else host[1 : host.index("]")]
         scheme = "http" if is_loopback(name) and self._speaks_http(host) else "https"
         return RegistryTarget(name="", url=f"{scheme}://{host}")
