@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import lzma
 from collections.abc import Callable
-from typing import Protocol
+from typing import IO, Any, Protocol, cast
 
 from ..errors import InputFileError
 
@@ -18,6 +18,7 @@ __all__ = [
     "HEAD_BYTES",
     "LayerCompressor",
     "Prefixed",
+    "PushDecompressor",
     "Readable",
     "compression_of",
     "compressor_name",
@@ -177,10 +178,13 @@ class _Checked:
         try:
             return self._file.read(size)
         except self._damage as error:
-            raise InputFileError(
-                f"reading {self._where} failed: its {self._kind} compression is damaged ({error})",
-                hint="make or download the file again",
-            ) from error
+            raise _damaged(self._where, self._kind, error) from error
+
+
+def _damaged(where: str, kind: str, error: Exception) -> InputFileError:
+    return InputFileError(
+        f"reading {where} failed: its {kind} compression is damaged ({error})", hint="make or download the file again"
+    )
 
 
 def _damage_errors(kind: str) -> tuple[type[Exception], ...]:
@@ -193,3 +197,69 @@ def _damage_errors(kind: str) -> tuple[type[Exception], ...]:
 
         return (EOFError, ZstdError)
     return (EOFError, lzma.LZMAError)
+
+
+class PushDecompressor:
+    """Decompresses what is pushed into it, and hands pieces of bounded size to `write`."""
+
+    def __init__(self, kind: str, where: str, write: Callable[[bytes], object]) -> None:
+        self._kind, self._where = kind, where
+        self._damage = _damage_errors(kind)
+        self._push: _PushGzip | _PushZstd = _PushGzip(write) if kind == "gzip" else _PushZstd(write)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Damage raises `InputFileError`."""
+        try:
+            self._push.write(data)
+        except self._damage as error:
+            raise _damaged(self._where, self._kind, error) from error
+
+    def finish(self) -> None:
+        """Raise if the data ended early."""
+        if not self._push.is_complete():
+            raise _damaged(self._where, self._kind, EOFError("it ends early"))
+
+
+class _PushGzip:
+    """The members of a gzip file one after another."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._stream: Any = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        from isal import isal_zlib
+
+        while len(data):
+            if self._stream is None:
+                self._stream = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
+            self._write(self._stream.decompress(data, _READ_BYTES))
+            if self._stream.eof:
+                data, self._stream = self._stream.unused_data, None
+            else:
+                data = self._stream.unconsumed_tail
+
+    def is_complete(self) -> bool:
+        return self._stream is None
+
+
+class _PushZstd:
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        from zstandard import ZstdDecompressor
+
+        self._stream: Any = ZstdDecompressor().stream_writer(cast("IO[bytes]", _Sink(write)), closefd=False)
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._stream.write(data)
+
+    def is_complete(self) -> bool:
+        return True  # zstandard does not tell; the diffID of the layer does
+
+
+class _Sink:
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._take = write
+
+    def write(self, data: bytes) -> int:
+        self._take(data)
+        return len(data)

@@ -64,16 +64,15 @@ class OciArchive:
     # -- source --------------------------------------------------------------------------------------------------
 
     def resolve(self, reference: str) -> Descriptor:
-        """A digest, or the only image for "". Names are for `archive.Archive.image`."""
+        """What a bare tag or a digest means here; "" is the only image. Whole names are for `archive.Archive`."""
         if ":" in reference:
-            digest = Digest(reference)
-            return self._read_manifest(digest, "").descriptor
-        roots = {entry.descriptor.digest: entry.descriptor for entry in self.entries if entry.tag == reference}
-        if not roots and reference in ("", "latest"):
-            roots = {entry.descriptor.digest: entry.descriptor for entry in self.entries}
-        if len(roots) != 1:
-            raise NotFoundError(f"{self.location.name} has {len(roots) or 'no'} images named '{reference}'")
-        return next(iter(roots.values()))
+            return self._read_manifest(Digest(reference), "").descriptor
+        found = {entry.descriptor.digest: entry.descriptor for entry in self.entries if reference in ("", entry.tag)}
+        if len(found) != 1:
+            many = f"{len(found)} images are called that" if found else "the archive has no such image"
+            tags = ", ".join(self.tags()) or "none"
+            raise NotFoundError(f"{self.location.name}:{reference} was not found: {many}", hint=f"its tags are: {tags}")
+        return self._read_manifest(*next((each.digest, each.media_type) for each in found.values())).descriptor
 
     def tags(self) -> list[str]:
         return sorted({entry.tag for entry in self.entries if entry.tag})

@@ -24,6 +24,7 @@ __all__ = ["BLOCK_BYTES", "Lane", "LayerUpload", "Sent", "is_passing"]
 
 BLOCK_BYTES = 1024 * 1024
 _LANE_BLOCKS = 4
+_PATIENCE_SECONDS = 20.0
 SMALL_BYTES = 1024 * 1024
 """Layers up to this size are compressed before they are sent: their digest is known then, so they can be found
 present, sent in one request, and sent again."""
@@ -186,9 +187,11 @@ class LayerUpload:
 
     def _write(self, data: Block) -> None:
         view = memoryview(data)
+        # One slow place must not hold up the others; it gets the layer in another walk.
+        patience = _PATIENCE_SECONDS if len(self._writers) > 1 else None
         for index, writer in list(self._writers.items()):
             try:
-                writer.write(view)
+                writer.write(view, patience)
             except CiRegistryError as error:
                 self._failed(index, error)
 
