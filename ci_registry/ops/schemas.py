@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from ..errors import UsageError
+from .jenkins_results import BuildReport, CredentialReport, JenkinsLogin, JenkinsReport, JobReport
 from .results import (
     ChainReport,
     ConfigReport,
@@ -28,6 +29,11 @@ DOCUMENTS: dict[str, Any] = {
     "credentials": ChainReport,
     "error": None,
     "image": ImageReport,
+    "jenkins-build": BuildReport,
+    "jenkins-check": JenkinsReport,
+    "jenkins-credentials": CredentialReport,
+    "jenkins-jobs": list[JobReport],
+    "jenkins-login": JenkinsLogin,
     "login": LoginReport,
     "list": (RepositoryList, TagList),
     "schema": dict[str, Any],
