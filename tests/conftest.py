@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .support.docker_registry import DockerRegistry
+from .support.dockerd import Dockerd
 from .support.fake_registry import FakeRegistry
 from .support.images import ImageBuilder
 from .support.spaces import RegistrySpace
@@ -42,6 +43,13 @@ def docker_registry() -> Iterator[DockerRegistry]:
     """One plain docker-registry for all tests of a process; most want `registry` instead."""
     with DockerRegistry(in_memory=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Iterator[Dockerd]:
+    """One docker daemon for all tests of a process; give images names of your own."""
+    with Dockerd() as daemon:
+        yield daemon
 
 
 @pytest.fixture

@@ -56,8 +56,9 @@ class Dockerd:
 
     def stop(self, grace_seconds: float = 10) -> None:
         self.process.stop(grace_seconds)
-        for namespace in self._directory.glob("exec/netns/*"):
-            subprocess.run(["umount", str(namespace)], check=False, stderr=subprocess.DEVNULL, timeout=10)
+        for mounted in (*self._directory.glob("exec/netns/*"), self._directory / "data"):
+            if os.path.ismount(mounted):  # after a kill
+                subprocess.run([find_program("umount"), "-l", str(mounted)], check=False, timeout=10)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def answers(self) -> bool:
