@@ -18,6 +18,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         sys.stdout.write(f"ci-registry {__version__}\n")
         return 0
+    if arguments[:1] == ["--arguments-from"]:
+        from .step import run_from
+
+        return run_from(arguments[1:])
     from .main import run
 
     return run(arguments)

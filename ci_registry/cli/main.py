@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "login": ("logins", "login", "Log in to a registry, and keep the credential in the keyring."),
     "logout": ("logins", "logout", "Forget a kept credential."),
     "credentials": ("logins", "credentials", "Explain, set or remove credentials."),
+    "docker-config": ("docker_config", "docker_config", "Log docker, skopeo and buildah in through our credentials."),
     "jenkins": ("jenkins", "jenkins", "Work with a Jenkins server: check it, define jobs, start builds."),
     "targets": ("configuration", "targets", "List the configured targets."),
     "config": ("configuration", "config", "Check, show or describe the configuration."),

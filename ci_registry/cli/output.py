@@ -33,6 +33,7 @@ class Output:
         self._format = "text"
         self._color: str | None = None
         self._answered = False
+        self._result_file = os.environ.pop("CI_REGISTRY_RESULT_FILE", "")
 
     def choose(self, output_format: str) -> None:
         self._format = "json" if output_format == "json" else "text"
@@ -60,19 +61,30 @@ class Output:
     def answer(self, answer: Answer) -> None:
         """Write the result, once."""
         self._answered = True
+        self._keep(answer.result, answer.error)
         if self.is_json:
-            self._document(answer.result, answer.error)
+            sys.stdout.write(self._document(answer.result, answer.error))
         elif answer.text:
             sys.stdout.write(answer.text if answer.text.endswith("\n") else answer.text + "\n")
         sys.stdout.flush()
 
     def failed(self, error: CiRegistryError) -> None:
         """In JSON a failure is a document too."""
-        if self.is_json and not self._answered:
-            self._document(None, error)
+        if self._answered:
+            return
+        self._keep(None, error)
+        if self.is_json:
+            sys.stdout.write(self._document(None, error))
             sys.stdout.flush()
 
-    def _document(self, result: Any, error: CiRegistryError | None) -> None:
+    def _keep(self, result: Any, error: CiRegistryError | None) -> None:
+        """The document also goes into the file that $CI_REGISTRY_RESULT_FILE names, for a build step to read."""
+        name, self._result_file = self._result_file, ""
+        if name:
+            with open(name, "w", encoding="utf-8") as file:
+                file.write(self._document(result, error))
+
+    def _document(self, result: Any, error: CiRegistryError | None) -> str:
         import msgspec
 
         from ..ops.results import error_report
@@ -83,7 +95,7 @@ class Output:
             "error": error_report(error) if error else None,
         }
         content = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()
-        sys.stdout.write(redact(content) + "\n")
+        return redact(content) + "\n"
 
     # -- stderr --------------------------------------------------------------------------------------------------
 

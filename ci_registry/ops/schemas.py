@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from ..errors import UsageError
+from .docker_login import DockerLoginReport
 from .jenkins_results import BuildReport, CredentialReport, JenkinsLogin, JenkinsReport, JobReport
 from .results import (
     ChainReport,
@@ -27,6 +28,7 @@ DOCUMENTS: dict[str, Any] = {
     "config-show": dict[str, Any],
     "copy": CopyReport,
     "credentials": ChainReport,
+    "docker-config": DockerLoginReport,
     "error": None,
     "image": ImageReport,
     "jenkins-build": BuildReport,
