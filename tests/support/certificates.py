@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trustme
 
@@ -40,10 +41,14 @@ class Authority:
         self.certificate = self._directory / "ca.crt"
         self._ca.cert_pem.write_to_path(str(self.certificate))
 
-    def issue(self, *names: str) -> KeyPair:
-        """A certificate for names and addresses (by default localhost and 127.0.0.1), good for servers and clients."""
+    def issue(self, *names: str, **differences: Any) -> KeyPair:
+        """A certificate for names and addresses (by default localhost and 127.0.0.1), good for servers and clients.
+
+        `differences` are trustme's: `common_name` (alone, if there are no names), `not_before`, `not_after`.
+        """
         self._count += 1
-        leaf = self._ca.issue_cert(*(names or ("localhost", "127.0.0.1")))
+        names = names or (() if "common_name" in differences else ("localhost", "127.0.0.1"))
+        leaf = self._ca.issue_cert(*names, **differences)
         pair = KeyPair(self._directory / f"{self._count}.cert", self._directory / f"{self._count}.key")
         leaf.private_key_pem.write_to_path(str(pair.key))
         for pem in leaf.cert_chain_pems:
