@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from ..engine.copy import CopyRequest, Destination, Run
 from ..engine.events import Event
+from ..engine.image_config import read_config
+from ..engine.record import RECORD_TYPE
 from ..engine.rehearsal import Rehearsal
 from ..errors import UsageError
 from ..model.descriptor import Descriptor, Platform
 from ..model.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, Manifest, dump, parse_manifest
 from ..targets.base import Source
-from .copying import RECORD_TYPE, tag_guard
-from .looking import read_config
+from .copying import tag_guard
 from .places import Place, Places
 from .results import CopiedImage, CopyReport, Delivered
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from ..engine.image_config import labels_of, read_config
 from ..engine.verify import verify as verify_image
 from ..errors import CheckFailedError, CiRegistryError, NotFoundError, UsageError
 from ..model.descriptor import Descriptor, Platform
 from ..model.manifest import Manifest
-from ..targets.base import Lister, Referrers, Source, VerifiedReader
+from ..targets.base import Lister, Referrers, Source
 from .places import Places
 from .results import ImageReport, Part, RepositoryList, TagList, TargetLine, TargetList, VerifyReport
 
-__all__ = ["inspect", "list_place", "list_targets", "raw_manifest", "read_config", "verify"]
-
-_CONFIG_LIMIT = 8 * 1024 * 1024
+__all__ = ["inspect", "list_place", "list_targets", "raw_manifest", "verify"]
 
 
 def raw_manifest(source: Source, version: str, platform: str | None = None) -> Manifest:
@@ -47,7 +45,7 @@ def inspect(
         manifests=[_part(child) for child in manifest.manifests],
         config=_part(manifest.config) if manifest.config else None,
         layers=[_part(layer) for layer in manifest.layers],
-        labels=_labels(config),
+        labels=labels_of(config),
         created=config.get("created") if isinstance(config.get("created"), str) else None,
         annotations=dict(manifest.annotations or {}),
         artifact_type=manifest.artifact_type,
@@ -56,39 +54,10 @@ def inspect(
     )
 
 
-def read_config(source: Source, manifest: Manifest) -> dict[str, Any]:
-    """The image's configuration as JSON; empty for an index and for artifacts whose config is something else."""
-    config = manifest.config
-    if config is None or config.size > _CONFIG_LIMIT:
-        return {}
-    content = _read_small(source, config)
-    try:
-        document = json.loads(content)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _read_small(source: Source, descriptor: Descriptor) -> bytes:
-    reader = VerifiedReader(descriptor, source.location.name)
-    content = bytearray(descriptor.size + 1)
-    view = memoryview(content)
-    with source.fetch(descriptor) as stream:
-        while reader.take(stream, view[reader.offset :]):
-            pass
-    return bytes(content[: descriptor.size])
-
-
 def _platforms(manifest: Manifest, config: dict[str, Any]) -> list[str]:
     if manifest.is_index:
         return [str(platform) for platform in manifest.platforms()]
     return [str(Platform.from_json(config))] if config.get("os") else []
-
-
-def _labels(config: dict[str, Any]) -> dict[str, str]:
-    inner = config.get("config")
-    labels = inner.get("Labels") if isinstance(inner, dict) else None
-    return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
 
 
 def _part(descriptor: Descriptor) -> Part:
