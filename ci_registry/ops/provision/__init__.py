@@ -1,0 +1,1 @@
+"""Private registries, written as a folder of readable files and, when asked, started as containers."""
