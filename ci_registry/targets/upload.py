@@ -184,9 +184,10 @@ def upload_location(repository: RegistryRepository, reply: Reply) -> str:
         raise RemoteError(f"starting an upload to {repository.location.name} failed: the answer has no Location")
     url = repository.client.url(location, reply.url)
     here, there = repository.client.origin, Origin.parse(url)
-    if there.host == here.host and there != here:
+    if there != here and (there.host == here.host or (here.is_tls and not there.is_tls)):
+        unsafe = ", without TLS" if here.is_tls and not there.is_tls else ""
         raise RemoteError(
-            f"uploading to {repository.location.name} failed: the registry at {here} sends uploads to {there}, "
+            f"uploading to {repository.location.name} failed: the registry at {here} sends uploads to {there}{unsafe}, "
             "so a proxy in front of it hides the real address",
             hint="set `proxy_set_header Host $http_host;` and `proxy_set_header X-Forwarded-Proto $scheme;` in nginx, "
             "or http.host or http.relativeurls in the registry",
