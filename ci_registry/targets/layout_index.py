@@ -85,7 +85,7 @@ class IndexFile:
         self.path = directory / "index.json"
         self._lock_path = directory / "oci-layout"
         self._name = name
-        self._known: tuple[bytes, dict[str, Any], list[Entry]] = (b"", {}, [])
+        self._known: tuple[bytes | None, dict[str, Any], list[Entry]] = (None, {}, [])
         self._queue: list[_Request] = []
         self._queue_lock = threading.Lock()
         self._turn = threading.Lock()
@@ -94,7 +94,7 @@ class IndexFile:
         """The entries as they are now. Raises `InputFileError` for a file that is no index."""
         return self._read()[2]
 
-    def _read(self) -> tuple[bytes, dict[str, Any], list[Entry]]:
+    def _read(self) -> tuple[bytes | None, dict[str, Any], list[Entry]]:
         content = self._content()
         known = self._known
         # Reading again is cheap and parsing is not; times and inode numbers repeat too soon to tell files apart.
