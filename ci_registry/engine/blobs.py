@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ..errors import CiRegistryError, NotFoundError
+from ..errors import CiRegistryError, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor
 from ..model.manifest import is_foreign
-from ..targets.base import Location, Mounted, Present, Session, Source, Target
+from ..targets.base import Location, Mounted, Present, Session, Source, Target, Writer
 from .buffers import Buffers
 from .events import Event, EventKind
-from .transfer import Feed, Transfer
+from .feed import Beside, Feed
+from .transfer import Transfer
 from .waiting import Gather, Waiting
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ __all__ = ["BlobMoves", "MountHints", "UploadJournal"]
 URGENT_CHECK = 3
 URGENT_BLOB = 2
 WORTH_RESUMING_BYTES = 1024 * 1024
+_CANCEL_SECONDS = 3.0
 
 
 class UploadJournal(Protocol):
@@ -45,7 +48,7 @@ class _Blob(Waiting):
     """A blob wanted at one destination."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Want:
     """A blob that one destination may lack, while that is found out."""
 
@@ -54,13 +57,15 @@ class _Want:
     feed: Feed | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class _Group:
     """All wants for a blob that came up together, and are served by one read."""
 
     source: Source
     descriptor: Descriptor
-    wants: list[_Want] = field(default_factory=list)
+
+
+Checked = Gather[_Want]
 
 
 class BlobMoves:
@@ -71,19 +76,20 @@ class BlobMoves:
         self._lock = threading.Lock()
         self._blobs: dict[tuple[str, str, str], _Blob] = {}
         self._first_at: dict[tuple[str, str], tuple[str, _Blob]] = {}
+        self._feeds: set[Feed] = set()
 
     def want(self, source: Source, descriptor: Descriptor, at: Sequence[tuple[Target, Waiting]]) -> None:
         """Have a blob at each of these targets; what stands beside a target waits for it."""
         group = _Group(source, descriptor)
+        wants: list[_Want] = []
         for target, waiting in at:
             blob, is_fresh = self._blob_at(target, descriptor)
             waiting.wait_for(blob)
             if is_fresh:
-                group.wants.append(_Want(target, blob))
-        if group.wants:
-            checked = Gather(len(group.wants), lambda: self._move(group))
-            for want in group.wants:
-                self._find_out(group, want, checked)
+                wants.append(_Want(target, blob))
+        checked: Checked = Gather(len(wants), lambda wants: self._move(group, wants), self._run.scheduler.remind)
+        for want in wants:
+            self._find_out(group, want, checked)
 
     def _blob_at(self, target: Target, descriptor: Descriptor) -> tuple[_Blob, bool]:
         place = target.location
@@ -98,12 +104,12 @@ class BlobMoves:
 
     # -- what is there -------------------------------------------------------------------------------------------
 
-    def _find_out(self, group: _Group, want: _Want, checked: Gather) -> None:
+    def _find_out(self, group: _Group, want: _Want, checked: Checked) -> None:
         """Mount the blob, find it present, or learn that its bytes are needed."""
         source, target = group.source.location, want.target.location
         if (source.store, source.repository) == (target.store, target.repository):
             self._settle(group, want, "present")
-            checked.arrived()
+            checked.left()
             return
         sibling = self._sibling(group, want)
         if sibling is None:
@@ -129,20 +135,36 @@ class BlobMoves:
             places += group.source.held_at(group.descriptor)
         return [place.repository for place in places if place.store == store]
 
-    def _check(self, group: _Group, want: _Want, mounts: Sequence[str], checked: Gather) -> None:
+    def _check(self, group: _Group, want: _Want, mounts: Sequence[str], checked: Checked) -> None:
         def check() -> None:
-            self._ask(group, want, mounts)
-            checked.arrived()
+            if self._still_wanted(want):
+                self._ask(group, want, mounts)
+            if want.feed is None:
+                checked.left()
+            else:
+                checked.arrived(want)
 
         def failed(error: CiRegistryError) -> None:
             want.blob.fail(error.on("target", want.target.location.name))
-            checked.arrived()
+            checked.left()
 
-        if not mounts and want.target.is_new():
-            want.feed = Feed(want.target)
-            checked.arrived()
+        try:
+            is_new = not mounts and want.target.is_new()
+        except CiRegistryError as error:
+            failed(error)
+            return
+        if is_new:
+            self._feed(group, want)
+            checked.arrived(want)
         else:
             self._run.task(check, [want.target.location.host], failed, urgency=URGENT_CHECK)
+
+    def _still_wanted(self, want: _Want) -> bool:
+        """Nothing more is done for an image that has failed already, at a place that may be down."""
+        if want.blob.is_wanted:
+            return True
+        want.blob.fail(_not_wanted())
+        return False
 
     def _ask(self, group: _Group, want: _Want, mounts: Sequence[str]) -> None:
         if mounts:
@@ -150,11 +172,21 @@ class BlobMoves:
             if isinstance(opened, Mounted | Present):
                 self._settle(group, want, "mounted" if isinstance(opened, Mounted) else "present")
             else:
-                want.feed = Feed(want.target, writer=opened)
+                self._feed(group, want, opened)
         elif want.target.exists([group.descriptor]):
             self._settle(group, want, "present")
         else:
-            want.feed = Feed(want.target)
+            self._feed(group, want)
+
+    def _feed(self, group: _Group, want: _Want, writer: Writer | None = None) -> None:
+        want.feed = Feed(
+            want.target,
+            writer=writer,
+            on_end=lambda feed: self._fed(group, want, feed),
+            is_wanted=lambda: want.blob.is_wanted,
+        )
+        with self._lock:
+            self._feeds.add(want.feed)
 
     def _settle(self, group: _Group, want: _Want, outcome: EventKind) -> None:
         place = want.target.location.name
@@ -163,25 +195,21 @@ class BlobMoves:
 
     # -- bytes ---------------------------------------------------------------------------------------------------
 
-    def _move(self, group: _Group) -> None:
-        """Every destination has answered: one transfer serves those that need bytes."""
-        group.wants = [want for want in group.wants if want.feed is not None]
-        if not group.wants:
-            return
-        hosts = [group.source.location.host, *(want.target.location.host for want in group.wants)]
+    def _move(self, group: _Group, wants: Sequence[_Want]) -> None:
+        """Some destinations have answered that they need bytes: one transfer serves them together."""
         self._run.task(
-            lambda: self._transfer(group),
-            hosts,
-            lambda error: self._transfer_failed(group, error),
+            lambda: self._transfer(group, wants),
+            [group.source.location.host, *(want.target.location.host for want in wants)],
+            lambda error: self._source_failed(group, wants, error),
             size=group.descriptor.size,
             urgency=URGENT_BLOB,
         )
 
-    def _transfer(self, group: _Group) -> None:
-        feeds = [want.feed for want in group.wants if want.feed is not None]
-        if self._journal is not None and group.descriptor.size >= WORTH_RESUMING_BYTES:
+    def _transfer(self, group: _Group, wants: Sequence[_Want]) -> None:
+        feeds = [want.feed for want in wants if want.feed is not None]
+        if self._remembers(group):
             for feed in feeds:
-                feed.session = self._journal.session(feed.target.location, group.descriptor)
+                feed.session = self._journal.session(feed.target.location, group.descriptor) if self._journal else None
         transfer = Transfer(
             group.source,
             group.descriptor,
@@ -194,24 +222,81 @@ class BlobMoves:
             keep_sessions=self._journal is not None,
         )
         transfer.run()
-        for want, feed in zip(group.wants, feeds, strict=True):
-            if feed.error is not None:
-                want.blob.fail(feed.error)
+        for want in wants:
+            self._finish_alone(group, transfer, want)
+
+    def _finish_alone(self, group: _Group, transfer: Transfer, want: _Want) -> None:
+        """Another go for a feed that was left behind, without holding slots of others while it waits."""
+        feed = want.feed
+        wait = transfer.wait_seconds(feed) if feed is not None and feed.is_open else None
+        if feed is None or wait is None:
+            return
+        self._run.task(
+            lambda: self._prepared(group, transfer, want, feed),
+            [want.target.location.host],
+            lambda error: self._source_failed(group, [want], error),
+            urgency=URGENT_BLOB,
+            after_seconds=wait,
+        )
+
+    def _prepared(self, group: _Group, transfer: Transfer, want: _Want, feed: Feed) -> None:
+        transfer.prepare(feed)
+        if feed.writer is None:
+            self._finish_alone(group, transfer, want)
+            return
+
+        def finish() -> None:
+            transfer.finish(feed)
+            self._finish_alone(group, transfer, want)
+
+        self._run.task(
+            finish,
+            [group.source.location.host, want.target.location.host],
+            lambda error: self._source_failed(group, [want], error),
+            size=group.descriptor.size,
+            urgency=URGENT_BLOB,
+        )
+
+    def _fed(self, group: _Group, want: _Want, feed: Feed) -> None:
+        with self._lock:
+            self._feeds.discard(feed)
+        if feed.error is not None:
+            want.blob.fail(feed.error)
+        else:
+            self._settle(group, want, "copied" if feed.outcome == "copied" else "present")
+
+    def _source_failed(self, group: _Group, wants: Sequence[_Want], error: CiRegistryError) -> None:
+        absent = isinstance(error, NotFoundError) and error.side == "source"
+        with self._lock:
+            self._feeds.difference_update(want.feed for want in wants if want.feed is not None)
+        for want in wants:
+            if absent and is_foreign(group.descriptor) and group.descriptor.urls and not want.blob.is_over:
+                self._settle(group, want, "left-out")  # its urls say where it really is
             else:
-                self._settle(group, want, "copied" if feed.outcome == "copied" else "present")
+                want.blob.fail(error.on("source", group.source.location.name))
+
+    # -- unfinished uploads --------------------------------------------------------------------------------------
+
+    def _remembers(self, group: _Group) -> bool:
+        return self._journal is not None and group.descriptor.size >= WORTH_RESUMING_BYTES
 
     def _remember(self, group: _Group, feed: Feed, session: Session | None) -> None:
-        if self._journal is None or group.descriptor.size < WORTH_RESUMING_BYTES:
+        if self._journal is None or not self._remembers(group):
             return
         if session is None:
             self._journal.closed(feed.target.location, group.descriptor)
         else:
             self._journal.opened(feed.target.location, group.descriptor, session)
 
-    def _transfer_failed(self, group: _Group, error: CiRegistryError) -> None:
-        absent = isinstance(error, NotFoundError) and error.side == "source"
-        for want in group.wants:
-            if absent and is_foreign(group.descriptor) and group.descriptor.urls:
-                self._settle(group, want, "left-out")  # its urls say where it really is
-            else:
-                want.blob.fail(error.on("source", group.source.location.name))
+    def cancel_uploads(self) -> None:
+        """Cancel the uploads that were opened and wait for their turn, when a run is stopped."""
+        with self._lock:
+            feeds = [] if self._journal is not None else [feed for feed in self._feeds if feed.is_open]
+        cancelling = [Beside(feed.abandon) for feed in feeds]
+        end = time.monotonic() + _CANCEL_SECONDS
+        for each in cancelling:
+            each.wait_for(max(0.0, end - time.monotonic()))
+
+
+def _not_wanted() -> CiRegistryError:
+    return RemoteError("this part of an image was not copied, as another part of it had failed")

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ..errors import CiRegistryError, NotFoundError, UsageError
+from ..errors import CiRegistryError, Interrupted, NotFoundError, UsageError
 from ..model.descriptor import Descriptor, Digest, Platform
-from ..model.manifest import Manifest, is_manifest
-from ..targets.base import Lister, Referrers, Source, Target
+from ..model.manifest import Manifest, is_index, is_manifest
+from ..targets.base import Expecting, Lister, Referrers, Source, Target
 from ..transport.limiter import Limiter
 from ..transport.retry import Cancel
 from .blobs import BlobMoves, UploadJournal
@@ -26,12 +26,15 @@ from .buffers import Buffers
 from .delivery import Delivery, Destination, Node, NodeBoard, TagGuard
 from .events import Counts, Event
 from .scheduler import Scheduler, Task
-from .waiting import Gather
+from .waiting import Gather, Waiting
 
 __all__ = ["CopyRequest", "Destination", "ImageCopy", "Run", "TagGuard", "check_distinct"]
 
 # What finishes images goes before what begins new ones, so that few are under way at any time.
 URGENT_READ, URGENT_CHECK, URGENT_ROOT = 2, 3, 6
+
+
+Lacking = Gather[tuple[Delivery, Node]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class CopyRequest:
     platform: Platform | None = None
     referrers: bool = False
     without_artifact_types: frozenset[str] = frozenset()
+    failures: Mapping[int, CiRegistryError] = field(default_factory=dict)
+    """Destinations that have failed already, by position: what was prepared for the others did not arrive there."""
 
 
 class Run:
@@ -70,7 +75,9 @@ class Run:
         self.board = NodeBoard()
         self._on_event = on_event
         self.blobs = BlobMoves(self, buffers or Buffers(), journal, retry_seconds)
+        self._images: list[ImageCopy] = []
         self._tags_of: dict[str, list[str]] = {}
+        self._tags_lock = threading.Lock()
         self._tags_wanted: Counter[str] = Counter()
 
     def tags_wanted(self, target: Target) -> int:
@@ -84,6 +91,7 @@ class Run:
     def add(self, request: CopyRequest) -> ImageCopy:
         """Queue an image."""
         image = ImageCopy(self, request)
+        self._images.append(image)
         for destination in request.destinations:
             self._tags_wanted[destination.target.location.name] += len(destination.tags)
         image.start()
@@ -91,7 +99,15 @@ class Run:
 
     def run(self) -> None:
         """Copy everything that was added. Raises `Interrupted`; failures of images are kept in their deliveries."""
-        self.scheduler.run()
+        try:
+            self.scheduler.run()
+        except BaseException:
+            self.blobs.cancel_uploads()
+            raise
+        for image in self._images:
+            # A run that ends with something undone and no reason for it must not look like a success.
+            undone = [delivery.where for delivery in image.deliveries if not delivery.is_over]
+            assert not undone, f"nothing is left to do, but {image.request.reference} is not at {undone}"  # noqa: S101
 
     def task(
         self,
@@ -101,33 +117,41 @@ class Run:
         *,
         size: int = 0,
         urgency: int = 5,
+        after_seconds: float = 0.0,
     ) -> None:
-        self.scheduler.add(Task(action, hosts, failed, size), urgency)
+        self.scheduler.add(Task(action, hosts, failed, size), urgency, after_seconds)
 
     def source_tags(self, source: Source) -> list[str]:
         """The tags of a source, listed once a run; none where it can't list."""
         if not isinstance(source, Lister):
             return []
-        with self.lock:
+        with self._tags_lock:
             known = self._tags_of.get(source.location.name)
-        if known is None:
-            try:
-                known = source.tags()
-            except CiRegistryError:
-                known = []  # a place that won't list has no signatures that could be found by tag
-            with self.lock:
-                self._tags_of[source.location.name] = known
-        return known
+            if known is None:
+                known = self._tags_of[source.location.name] = self._list_tags(source)
+            return known
+
+    @staticmethod
+    def _list_tags(source: Lister) -> list[str]:
+        try:
+            return source.tags()
+        except Interrupted:
+            raise
+        except CiRegistryError:
+            return []  # a place that won't list has no signatures that could be found by tag
 
 
 class ImageCopy:
     """One image on its way to its destinations. `root` and `platforms` are known once the source answered."""
 
-    def __init__(self, run: Run, request: CopyRequest) -> None:
+    def __init__(self, run: Run, request: CopyRequest, followed: set[tuple[str, str]] | None = None) -> None:
         self._run, self.request = run, request
+        self._followed = set() if followed is None else followed
         self.root: Descriptor | None = None
         self.platforms: list[Platform] = []
         self.deliveries = [Delivery(run, destination) for destination in request.destinations]
+        for position, error in request.failures.items():
+            self.deliveries[position].fail(error)
 
     @property
     def errors(self) -> list[CiRegistryError]:
@@ -145,8 +169,11 @@ class ImageCopy:
             root = self._pick(root, self.request.platform)
         self.root = root
         self._run.event(Event("resolved", source.location.name, root.digest, str(reference), root.size))
-        checked = Gather(len(self.deliveries), self._checked)
-        for delivery in self.deliveries:
+        with self._run.lock:
+            self._followed.update((root.digest, delivery.where) for delivery in self.deliveries)
+        wanting = [delivery for delivery in self.deliveries if delivery.error is None]
+        checked: Gather[Delivery] = Gather(len(wanting), self._checked, self._run.scheduler.remind)
+        for delivery in wanting:
             self._run.task(
                 lambda delivery=delivery: self._check(delivery, root, checked),  # type: ignore[misc]
                 [delivery.target.location.host],
@@ -167,18 +194,18 @@ class ImageCopy:
             )
         return picked
 
-    def _check(self, delivery: Delivery, root: Descriptor, checked: Gather) -> None:
+    def _check(self, delivery: Delivery, root: Descriptor, checked: Gather[Delivery]) -> None:
         delivery.check(root)
-        checked.arrived()
+        checked.arrived(delivery)
 
-    def _check_failed(self, delivery: Delivery, error: CiRegistryError, checked: Gather) -> None:
+    def _check_failed(self, delivery: Delivery, error: CiRegistryError, checked: Gather[Delivery]) -> None:
         delivery.fail(error.on("target", delivery.target.location.name))
-        checked.arrived()
+        checked.left()
 
-    def _checked(self) -> None:
-        """Every destination has said what it has: read on only for those that lack something."""
+    def _checked(self, deliveries: Sequence[Delivery]) -> None:
+        """Some destinations have said what they have: read on only for those that lack something."""
         assert self.root is not None  # noqa: S101 - set by _resolve
-        open_ones = [delivery for delivery in self.deliveries if delivery.error is None]
+        open_ones = [delivery for delivery in deliveries if delivery.error is None]
         lacking = [delivery for delivery in open_ones if delivery.lacks_content or delivery.lacks_tags]
         if self.request.referrers:
             lacking = open_ones
@@ -187,13 +214,20 @@ class ImageCopy:
                 delivery.finish_unchanged(self.root)
         if lacking:
             host = self.request.source.location.host
-            self._run.task(lambda: self._read_root(lacking), [host], self._fail_all, urgency=URGENT_READ)
+            self._run.task(
+                lambda: self._read_root(lacking),
+                [host],
+                lambda error: self._source_failed(lacking, error),
+                urgency=URGENT_READ,
+            )
 
-    def _read_root(self, deliveries: list[Delivery]) -> None:
+    def _read_root(self, deliveries: Sequence[Delivery]) -> None:
         assert self.root is not None  # noqa: S101 - set by _resolve
         manifest = self.request.source.manifest(self.root)
         self.platforms = manifest.platforms()
         for delivery in deliveries:
+            if isinstance(delivery.target, Expecting):
+                delivery.target.expect(manifest)
             delivery.begin(manifest)
         if self.request.referrers:
             self._follow_referrers(manifest, deliveries)
@@ -203,8 +237,11 @@ class ImageCopy:
             delivery.expanded()
 
     def _fail_all(self, error: CiRegistryError) -> None:
-        for delivery in self.deliveries:
-            delivery.fail(error.on("source", self.request.source.location.name))
+        self._source_failed(self.deliveries, error)
+
+    def _source_failed(self, waiting: Sequence[Waiting], error: CiRegistryError) -> None:
+        for each in waiting:
+            each.fail(error.on("source", self.request.source.location.name))
 
     # -- manifests -----------------------------------------------------------------------------------------------
 
@@ -232,31 +269,31 @@ class ImageCopy:
                 fresh.append((delivery, node))
         if not fresh:
             return
-        checked = Gather(len(fresh), lambda: self._read_child(child, fresh))
+        checked: Lacking = Gather(
+            len(fresh), lambda lacking: self._read_child(child, lacking), self._run.scheduler.remind
+        )
         for delivery, node in fresh:
             self._check_child(child, delivery, node, checked)
 
-    def _check_child(self, child: Descriptor, delivery: Delivery, node: Node, checked: Gather) -> None:
+    def _check_child(self, child: Descriptor, delivery: Delivery, node: Node, checked: Lacking) -> None:
         if delivery.target_is_new:
-            checked.arrived()
+            checked.arrived((delivery, node))
             return
 
         def check() -> None:
-            if delivery.target.exists([child]):
-                node.done()
-            checked.arrived()
+            if node.is_wanted and not delivery.target.exists([child]):
+                checked.arrived((delivery, node))
+            else:
+                node.done()  # it is there, or an image that has failed does not need it any more
+                checked.left()
 
         def failed(error: CiRegistryError) -> None:
             node.fail(error.on("target", delivery.target.location.name))
-            checked.arrived()
+            checked.left()
 
         self._run.task(check, [delivery.target.location.host], failed, urgency=URGENT_CHECK)
 
-    def _read_child(self, child: Descriptor, wanting: list[tuple[Delivery, Node]]) -> None:
-        lacking = [(delivery, node) for delivery, node in wanting if not node.is_over]
-        if not lacking:
-            return
-
+    def _read_child(self, child: Descriptor, lacking: Sequence[tuple[Delivery, Node]]) -> None:
         def read() -> None:
             manifest = self.request.source.manifest(child)
             for _, node in lacking:
@@ -264,33 +301,38 @@ class ImageCopy:
             self._expand(manifest, lacking)
 
         def failed(error: CiRegistryError) -> None:
-            for _, node in lacking:
-                node.fail(error.on("source", self.request.source.location.name))
+            self._source_failed([node for _, node in lacking], error)
 
         self._run.task(read, [self.request.source.location.host], failed, urgency=URGENT_READ)
 
     # -- referrers -----------------------------------------------------------------------------------------------
 
-    def _follow_referrers(self, manifest: Manifest, deliveries: list[Delivery]) -> None:
-        """Bring what refers to this manifest, and to its children; the root's tags wait for it."""
-        subjects = [manifest.descriptor, *(child for child in manifest.manifests if is_manifest(child.media_type))]
-        for subject in subjects:
-            held = [delivery for delivery in deliveries if delivery.error is None]
-            for delivery in held:
-                delivery.hold()
+    def _follow_referrers(self, manifest: Manifest, deliveries: Sequence[Delivery]) -> None:
+        """Bring what refers to this manifest, and to everything in it; the root's tags wait for it."""
+        self._look_for_referrers(manifest.descriptor, deliveries)
+        for child in manifest.manifests:
+            if is_manifest(child.media_type):
+                self._look_for_referrers(child, deliveries, inside=is_index(child.media_type))
 
-            def look(subject: Descriptor = subject, held: list[Delivery] = held) -> None:
+    def _look_for_referrers(self, subject: Descriptor, deliveries: Sequence[Delivery], inside: bool = False) -> None:
+        held = [delivery for delivery in deliveries if delivery.error is None]
+        for delivery in held:
+            delivery.hold()
+
+        def look() -> None:
+            if inside:
+                self._follow_referrers(self.request.source.manifest(subject), held)
+            else:
                 self._bring(subject.digest, held)
-                for delivery in held:
-                    delivery.release()
+            for delivery in held:
+                delivery.release()
 
-            def failed(error: CiRegistryError, held: list[Delivery] = held) -> None:
-                for delivery in held:
-                    delivery.fail(error.on("source", self.request.source.location.name))
+        def failed(error: CiRegistryError) -> None:
+            self._source_failed(held, error)
 
-            self._run.task(look, [self.request.source.location.host], failed, urgency=URGENT_READ)
+        self._run.task(look, [self.request.source.location.host], failed, urgency=URGENT_READ)
 
-    def _bring(self, subject: Digest, deliveries: list[Delivery]) -> None:
+    def _bring(self, subject: Digest, deliveries: Sequence[Delivery]) -> None:
         source = self.request.source
         if isinstance(source, Referrers):
             for referrer in source.referrers(subject):
@@ -301,8 +343,15 @@ class ImageCopy:
             if tag.startswith(signature):
                 self._bring_one(tag, (tag,), deliveries)
 
-    def _bring_one(self, reference: str | Descriptor, tags: tuple[str, ...], deliveries: list[Delivery]) -> None:
-        destinations = [Destination(delivery.target, tags) for delivery in deliveries]
+    def _bring_one(self, reference: str | Descriptor, tags: tuple[str, ...], deliveries: Sequence[Delivery]) -> None:
+        key = reference if isinstance(reference, str) else reference.digest
+        with self._run.lock:
+            # Lists of referrers are kept by clients, and may lead in a circle.
+            deliveries = [delivery for delivery in deliveries if (key, delivery.where) not in self._followed]
+            self._followed.update((key, delivery.where) for delivery in deliveries)
+        if not deliveries:
+            return
+        destinations = [Destination(delivery.target, tags, delivery.guard) for delivery in deliveries]
         request = CopyRequest(
             self.request.source,
             reference,
@@ -310,7 +359,7 @@ class ImageCopy:
             referrers=True,
             without_artifact_types=self.request.without_artifact_types,
         )
-        image = ImageCopy(self._run, request)
+        image = ImageCopy(self._run, request, self._followed)
         for delivery, inner in zip(deliveries, image.deliveries, strict=True):
             delivery.hold()
             inner.on_end(delivery.release, delivery.fail)
@@ -330,4 +379,3 @@ def check_distinct(requests: Sequence[CopyRequest]) -> None:
                         hint="give them different tags or repositories",
                     )
                 seen[key] = request
-

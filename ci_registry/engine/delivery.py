@@ -46,6 +46,10 @@ class Node(Waiting):
         self.manifest: Manifest | None = None
         self.owner: Delivery | None = None
 
+    @property
+    def is_wanted(self) -> bool:
+        return (self.owner is not None and not self.owner.is_over) or super().is_wanted
+
     def _ready(self) -> None:
         if self.owner is not None:
             self.owner.release()
@@ -110,6 +114,14 @@ class Delivery(Waiting):
         """Whether everything was there already."""
         return not self.lacks_content and not self.lacks_tags
 
+    @property
+    def is_wanted(self) -> bool:
+        return not self.is_over
+
+    @property
+    def guard(self) -> TagGuard | None:
+        return self._destination.guard
+
     def node_for(self, child: Descriptor) -> tuple[Node, bool]:
         return self._run.board.node(self._run, self.target, child.digest)
 
@@ -127,8 +139,8 @@ class Delivery(Waiting):
             self.previous[tag] = None if self.target_is_new else self.target.tagged(tag)
         self._tags_left = [tag for tag in self.tags if not _same(self.previous[tag], root)]
         for tag in self._tags_left:
-            if self._destination.guard is not None:
-                self._destination.guard(self.target, tag, self.previous[tag], root)
+            if self.guard is not None:
+                self.guard(self.target, tag, self.previous[tag], root)
         self.lacks_tags = bool(self._tags_left)
         self.lacks_content = self._lacks(root)
 
@@ -164,6 +176,10 @@ class Delivery(Waiting):
         super().fail(error)
         if self.root_node is not None:
             self.root_node.fail(error)
+
+    def fail_late(self, error: CiRegistryError) -> None:
+        """What was delivered could not be kept after all: an archive that can't be written at the end."""
+        self.error = error
 
     def _ready(self) -> None:
         """All content is there: put the root, and set the tags."""

@@ -2,7 +2,8 @@
 
 A task names the hosts it talks to and takes a slot of each before it starts, all together, so two tasks can't wait
 for each other. Big tasks (blobs) go biggest first and leave one slot of each host free, so that small requests
-(manifests, checks, mounts) keep moving; small ones go by urgency, then first come first served.
+(manifests, checks, mounts) keep moving; small ones go by urgency, then first come first served. A task that is to wait
+for its next try waits here, without a slot.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -23,7 +25,9 @@ BIG_BYTES = 1024 * 1024
 """From this size in bytes on, a task counts as big."""
 
 _MOST_THREADS = 96
+_LOOK_SECONDS = 0.5
 _END_SECONDS = 3.5
+"""How long a stopped run waits for its workers, whose last act is to cancel upload sessions."""
 
 
 class Task:
@@ -42,6 +46,10 @@ class Task:
         return self.size >= BIG_BYTES
 
 
+def _raise(error: CiRegistryError) -> None:
+    raise error
+
+
 class Scheduler:
     """Runs tasks, which may add tasks, until none is left. `limiter_of` gives a host's limiter."""
 
@@ -49,20 +57,55 @@ class Scheduler:
         self._limiter_of, self._cancel = limiter_of, cancel
         self._change = threading.Condition()
         self._queues: dict[tuple[tuple[str, ...], bool], list[tuple[int, int, Task]]] = defaultdict(list)
+        self._waiting: list[tuple[float, int, int, Task]] = []
+        self._reminders: list[tuple[float, int, Callable[[], None]]] = []
         self._in_flight: dict[str, int] = defaultdict(int)
         self._count = itertools.count()
         self._unfinished = self._idle = self._threads = 0
         self._running = False
         self._crash: BaseException | None = None
 
-    def add(self, task: Task, urgency: int = 5) -> None:
-        """Queue a task; among small ones, a lower `urgency` goes first. Tasks may call this."""
-        rank = -task.size if task.is_big else urgency
+    # -- what there is to do -------------------------------------------------------------------------------------
+
+    def add(self, task: Task, urgency: int = 5, after_seconds: float = 0.0) -> None:
+        """Queue a task, not before `after_seconds`; among small ones, a lower `urgency` goes first.
+
+        Tasks may call this.
+        """
         with self._change:
-            heapq.heappush(self._queues[task.hosts, task.is_big], (rank, next(self._count), task))
             self._unfinished += 1
+            if after_seconds > 0:
+                heapq.heappush(self._waiting, (time.monotonic() + after_seconds, next(self._count), urgency, task))
+            else:
+                self._push(task, urgency)
             if self._running:
                 self._call_a_thread()
+
+    def remind(self, seconds: float, action: Callable[[], None]) -> None:
+        """Call `action` after a while, if the run is not over by then: nobody waits for it."""
+        with self._change:
+            heapq.heappush(self._reminders, (time.monotonic() + seconds, next(self._count), action))
+
+    def _push(self, task: Task, urgency: int) -> None:
+        rank = -task.size if task.is_big else urgency
+        heapq.heappush(self._queues[task.hosts, task.is_big], (rank, next(self._count), task))
+
+    def _wake_sleepers(self) -> None:
+        """Queue what has waited long enough."""
+        now = time.monotonic()
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, urgency, task = heapq.heappop(self._waiting)
+            self._push(task, urgency)
+        while self._reminders and self._reminders[0][0] <= now:
+            self._unfinished += 1
+            self._push(Task(heapq.heappop(self._reminders)[2], (), _raise), 0)
+
+    def _look_seconds(self) -> float:
+        """How long an idle worker may sleep before something that waits is due."""
+        due = min((heap[0][0] for heap in (self._waiting, self._reminders) if heap), default=float("inf"))
+        return min(_LOOK_SECONDS, max(0.001, due - time.monotonic()))
+
+    # -- who does it ---------------------------------------------------------------------------------------------
 
     def _call_a_thread(self) -> None:
         if self._idle:
@@ -71,8 +114,12 @@ class Scheduler:
             self._start_thread()
 
     def _start_thread(self) -> None:
+        threading.Thread(target=self._work, name=f"copy-{self._threads + 1}", daemon=True).start()
         self._threads += 1
-        threading.Thread(target=self._work, name=f"copy-{self._threads}", daemon=True).start()
+
+    @property
+    def _is_over(self) -> bool:
+        return not self._unfinished or bool(self._cancel) or self._crash is not None
 
     def run(self) -> None:
         """Wait until every task is done. Raises `Interrupted` when the run was cancelled, and bugs as they are."""
@@ -80,8 +127,10 @@ class Scheduler:
             self._running = True
             for _ in range(min(self._unfinished, _MOST_THREADS // 8)):
                 self._start_thread()
-            while self._unfinished and not self._cancel and self._crash is None:
-                self._change.wait(0.5)
+            while not self._is_over:
+                self._change.wait(self._look_seconds())
+                if not self._idle and self._best() is not None:
+                    self._call_a_thread()  # all are busy while something came due
             self._running = False
             self._change.notify_all()
             self._let_workers_end()
@@ -90,21 +139,21 @@ class Scheduler:
         self._cancel.check()
 
     def _let_workers_end(self) -> None:
-        # Their last act is to cancel upload sessions; a run that is stopped gives them a few seconds for that.
-        while self._threads and self._change.wait(_END_SECONDS):
-            pass
+        end = time.monotonic() + _END_SECONDS
+        while self._threads and (left := end - time.monotonic()) > 0:
+            self._change.wait(left)
 
     def _work(self) -> None:
         while True:
             with self._change:
                 task = self._take()
                 while task is None:
-                    if not self._unfinished or self._cancel or self._crash is not None:
+                    if self._is_over:
                         self._threads -= 1
                         self._change.notify_all()
                         return
                     self._idle += 1
-                    self._change.wait(0.5)
+                    self._change.wait(self._look_seconds())
                     self._idle -= 1
                     task = self._take()
                 if self._best() is not None:
@@ -125,6 +174,7 @@ class Scheduler:
         """The queue whose head goes next, None when nothing can go."""
         if self._cancel or self._crash is not None:
             return None
+        self._wake_sleepers()
         best: list[tuple[int, int, Task]] | None = None
         for (hosts, is_big), queue in self._queues.items():
             if queue and (best is None or self._before(queue[0], best[0])) and self._has_slots(hosts, is_big):
@@ -146,12 +196,12 @@ class Scheduler:
     def _run_one(self, task: Task) -> None:
         try:
             task.action()
-        except Interrupted:
-            self._cancel.set()
+        except Interrupted as stop:
+            self._cancel.set(stop.exit_code)
         except CiRegistryError as error:
             self._report(task, error)
         except BaseException as error:  # noqa: BLE001 - a bug in a worker has to reach the main thread
-            self._crash = error
+            self._stop_with(error)
         finally:
             with self._change:
                 self._unfinished -= 1
@@ -163,11 +213,17 @@ class Scheduler:
         try:
             task.failed(error)
         except BaseException as bug:  # noqa: BLE001 - as above
-            self._crash = bug
+            self._stop_with(bug)
+
+    def _stop_with(self, bug: BaseException) -> None:
+        """End the run with the first bug; the others stop, and clean up, as if it had been cancelled."""
+        with self._change:
+            self._crash = self._crash or bug
+        self._cancel.set()
 
     def _wake(self) -> None:
         # This thread takes the next task itself; another is only needed when a limit grew or work is left over.
-        if not self._unfinished or self._crash is not None or self._cancel:
+        if self._is_over:
             self._change.notify_all()
         elif self._idle and any(self._queues.values()):
             self._change.notify()

@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from ..errors import CiRegistryError
 
-__all__ = ["Gather", "Waiting"]
+__all__ = ["PATIENCE_SECONDS", "Gather", "Waiting"]
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 5.0
+"""How long those who have arrived wait for the others."""
+
+Remind = Callable[[float, Callable[[], None]], None]
 
 
-class Gather:
-    """A meeting point: calls `then` when `arrived()` was called `count` times, in the thread that arrives last."""
+class Gather(Generic[T]):
+    """A meeting point: those who arrive within a few seconds go on together, who is late goes on alone.
 
-    def __init__(self, count: int, then: Callable[[], None]) -> None:
-        self._left, self._then = count, then
+    `then` is called with those who go on, in the thread that arrives last, or by `remind` when the patience is over;
+    so a place that does not answer holds up the others for a moment only. `remind(seconds, action)` calls an action
+    later. Whoever fails calls `left()` and is not waited for.
+    """
+
+    def __init__(self, expected: int, then: Callable[[Sequence[T]], None], remind: Remind) -> None:
+        self._missing, self._then, self._remind = expected, then, remind
+        self._here: list[T] = []
+        self._gone = self._reminded = False
         self._lock = threading.Lock()
-        if count == 0:
-            then()
 
-    def arrived(self) -> None:
+    def arrived(self, who: T) -> None:
         with self._lock:
-            self._left -= 1
-            last = self._left == 0
-        if last:
-            self._then()
+            self._missing -= 1
+            self._here.append(who)
+        self._go_on()
+
+    def left(self) -> None:
+        with self._lock:
+            self._missing -= 1
+        self._go_on()
+
+    def _go_on(self, patient: bool = True) -> None:
+        with self._lock:
+            going: list[T] = []
+            if not self._missing or self._gone or not patient:
+                going, self._here = self._here, []
+                self._gone = self._gone or bool(going)
+            remind = bool(self._here) and not self._reminded
+            self._reminded = self._reminded or remind
+        if going:
+            self._then(going)
+        elif remind:
+            self._remind(PATIENCE_SECONDS, lambda: self._go_on(patient=False))
 
 
 class Waiting:
@@ -38,6 +68,7 @@ class Waiting:
         self._lock = threading.Lock()
         self._left = 1
         self._told: list[tuple[Callable[[], None], Callable[[CiRegistryError], None]]] = []
+        self._waiters: list[Waiting] = []
         self.error: CiRegistryError | None = None
         self.is_over = False
 
@@ -60,7 +91,16 @@ class Waiting:
 
     def wait_for(self, other: Waiting) -> None:
         self.hold()
+        with other._lock:
+            other._waiters.append(self)
         other.on_end(self.release, self.fail)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything that has not failed yet still waits for this."""
+        with self._lock:
+            waiters = list(self._waiters)
+        return any(not waiter.is_over and waiter.is_wanted for waiter in waiters)
 
     def on_end(self, then: Callable[[], None], failed: Callable[[CiRegistryError], None]) -> None:
         """Call one of the two when this is over, at once if it is already."""
@@ -89,6 +129,7 @@ class Waiting:
                 return
             self.is_over, self.error = True, error
             told, self._told = self._told, []
+            self._waiters = []
         for then, failed in told:
             if error is None:
                 then()

@@ -18,6 +18,7 @@ from ..model.manifest import Manifest
 
 __all__ = [
     "Deleter",
+    "Expecting",
     "Lister",
     "Location",
     "Mounted",
@@ -142,6 +143,13 @@ class Target(Source, Protocol):
 
 
 @runtime_checkable
+class Expecting(Protocol):
+    """Places that want to know what they will be given before its parts are looked for."""
+
+    def expect(self, manifest: Manifest) -> None: ...
+
+
+@runtime_checkable
 class Lister(Protocol):
     """Places that can say what they hold."""
 
@@ -183,14 +191,19 @@ class VerifiedReader:
         self.offset = offset
         self._hash: hashlib._Hash | None = None if offset else new_hash(descriptor.digest.algorithm)
 
+    @property
+    def missing(self) -> int:
+        """How many bytes are still to come."""
+        return self.descriptor.size - self.offset
+
     def take(self, reader: Reader, buffer: memoryview) -> int:
         """Read from `reader` into `buffer`; 0 once everything was read and found right."""
-        left = self.descriptor.size - self.offset
+        left = self.missing
         count = reader.readinto(buffer)
         if count == 0:
             if left:
                 raise TransportError(f"reading {self.descriptor.digest} from {self._where} ended {left} bytes early")
-            self._check()
+            self.check()
             return 0
         if count > left:
             raise IntegrityError(
@@ -203,7 +216,8 @@ class VerifiedReader:
         self.offset += count
         return count
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Compare the digest of what was read; raises `IntegrityError`."""
         if self._hash is None:
             return
         found = f"{self.descriptor.digest.algorithm}:{self._hash.hexdigest()}"

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from datetime import timezone
 from email.message import Message
 from email.utils import parsedate_to_datetime
 
@@ -16,44 +17,60 @@ __all__ = ["RETRY_STATUSES", "Attempts", "Cancel", "retry_after_seconds"]
 RETRY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _FIRST_SECONDS = 0.25
 _MOST_SECONDS = 20.0
+_LOOK_SECONDS = 0.5
 
 
 class Cancel:
-    """Set once when the run is to stop; everything that waits, waits on this."""
+    """Set once when the run is to stop; everything that waits, waits on this.
+
+    `set` may be called by a signal handler, which can interrupt any of these methods in its own thread: the lock is
+    reentrant, and a wake-up that is lost to that is made up for within `_LOOK_SECONDS`.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_set = False
         self._actions: list[Callable[[], None]] = []
-        self._lock = threading.Lock()
+        self._change = threading.Condition(threading.RLock())
         self.exit_code = 130
 
     def __bool__(self) -> bool:
-        return self._event.is_set()
+        return self._is_set
 
     def set(self, exit_code: int = 130) -> None:
         """Stop: runs the registered actions (which close sockets) once."""
-        with self._lock:
-            if self._event.is_set():
+        with self._change:
+            if self._is_set:
                 return
             self.exit_code = exit_code
-            self._event.set()
+            self._is_set = True
             actions = list(self._actions)
+            self._change.notify_all()
         for action in actions:
             action()
 
     def on_set(self, action: Callable[[], None]) -> None:
-        with self._lock:
+        with self._change:
             self._actions.append(action)
+
+    def forget(self, action: Callable[[], None]) -> None:
+        """Undo `on_set`, for what ends before the run does."""
+        with self._change:
+            if action in self._actions:
+                self._actions.remove(action)
 
     def check(self) -> None:
         """Raise `Interrupted` if the run is to stop."""
-        if self._event.is_set():
+        if self._is_set:
             raise Interrupted(exit_code=self.exit_code)
 
     def sleep(self, seconds: float) -> None:
         """Sleep, or raise `Interrupted` as soon as the run is to stop."""
-        if self._event.wait(max(0.0, seconds)):
-            self.check()
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._is_set:
+            with self._change:
+                if not self._is_set:
+                    self._change.wait(min(left, _LOOK_SECONDS))
+        self.check()
 
 
 class Attempts:
@@ -66,17 +83,25 @@ class Attempts:
         self._step = _FIRST_SECONDS
         self.count = 1
 
-    def again(self, after_seconds: float | None = None) -> bool:
-        """Wait before another try; False, without waiting, when the budget would be over by then.
+    def next_wait(self, after_seconds: float | None = None) -> float | None:
+        """Seconds to wait before another try; None when the budget would be over by then.
 
-        `after_seconds` is what the server asked for (Retry-After); otherwise the wait grows, with full jitter.
+        `after_seconds` is what the server asked for (Retry-After). The wait grows, with jitter also on top of what was
+        asked for: those who were sent away together must not come back together, nor at once where that was zero.
         """
-        wait = after_seconds if after_seconds is not None else random.uniform(self._step / 2, self._step)  # noqa: S311
+        wait = (after_seconds or 0.0) + random.uniform(self._step / 2, self._step)  # noqa: S311
         if self._clock() + wait > self._deadline:
-            return False
-        self._cancel.sleep(wait)
+            return None
         self._step = min(self._step * 2, _MOST_SECONDS)
         self.count += 1
+        return wait
+
+    def again(self, after_seconds: float | None = None) -> bool:
+        """Wait before another try; False, without waiting, when there is no time for one."""
+        wait = self.next_wait(after_seconds)
+        if wait is None:
+            return False
+        self._cancel.sleep(wait)
         return True
 
 
@@ -85,10 +110,12 @@ def retry_after_seconds(headers: Message, now: float | None = None) -> float | N
     text = (headers.get("Retry-After") or "").strip()
     if not text:
         return None
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
     try:
-        moment = parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
     except (ValueError, TypeError):
         return None
-    return max(0.0, moment - (time.time() if now is None else now))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)  # "-0000" means GMT whose offset is nobody's
+    return max(0.0, moment.timestamp() - (time.time() if now is None else now))
