@@ -18,12 +18,12 @@ from types import TracebackType
 from .engine.events import Event
 from .model.descriptor import Platform
 from .ops.config import Config, load
-from .ops.copying import Landing, carry_out, landing_of, landings
+from .ops.copying import CopyJob, CopyOrder, Landing, landing_of, landings
 from .ops.looking import inspect, list_place
 from .ops.looking import verify as verify_image
 from .ops.places import Place, Places
 from .ops.results import CopyReport, ImageReport, RepositoryList, TagList, VerifyReport
-from .ops.sources import open_for_looking, order_from, source_path
+from .ops.sources import open_for_looking, source_path
 
 __all__ = ["Session"]
 
@@ -117,8 +117,9 @@ class Session:
         on_event: OnEvent,
     ) -> CopyReport:
         wanted = Platform.parse(platform) if platform else None
-        with order_from(self.places, place, landed, platform=wanted, referrers=referrers) as order:
-            report, error = carry_out(self.places, [order], dry_run=dry_run, on_event=on_event)
+        with CopyJob(self.places, dry_run=dry_run, on_event=on_event) as job:
+            job.add(CopyOrder(place, landed, wanted, referrers))
+            report, error = job.carry_out()
         if error is not None:
             raise error
         return report

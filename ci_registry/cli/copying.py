@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from .settings import Globals, command
 if TYPE_CHECKING:
     from ..ops.copying import CopyOrder, Landing
     from ..ops.places import Place
-    from ..ops.results import CopyReport
 
 __all__ = ["copy", "pull", "push", "tag"]
 
@@ -174,13 +174,12 @@ def _copy_one(
     dry_run: bool = False,
 ) -> Answer:
     from ..model.descriptor import Platform
-    from ..ops.sources import order_from
+    from ..ops.copying import CopyOrder
 
     wanted = Platform.parse(platform) if platform else None
     for landing in landed:
         _announce(globals_, source, landing, dry_run)
-    with order_from(globals_.places, source, landed, platform=wanted, referrers=referrers) as order:
-        return _carry_out(globals_, [order], dry_run)
+    return _carry_out(globals_, [CopyOrder(source, landed, wanted, referrers)], dry_run)
 
 
 def _copy_all(globals_: Globals, source: str, destination: str, *, referrers: bool, dry_run: bool) -> Answer:
@@ -190,12 +189,10 @@ def _copy_all(globals_: Globals, source: str, destination: str, *, referrers: bo
     from_place, to_place = places.parse(source), places.parse(destination)
     if from_place.tag or from_place.digest or to_place.tag or to_place.digest:
         raise UsageError("--all-tags copies whole repositories", hint="leave the tag out of source and destination")
-    opened = places.repository(from_place)
-    tags = tags_of(opened)
+    tags = tags_of(places.repository(from_place))
     globals_.output.say(f"{from_place} -> {to_place} ({len(tags)} tags)")
     orders = [
-        CopyOrder(opened, each, f"{from_place}:{each}", [Landing(to_place, (each,))], referrers=referrers)
-        for each in tags
+        CopyOrder(replace(from_place, tag=each), [Landing(to_place, (each,))], referrers=referrers) for each in tags
     ]
     return _carry_out(globals_, orders, dry_run)
 
@@ -209,13 +206,18 @@ def _announce(globals_: Globals, source: Place, landing: Landing, dry_run: bool)
 
 
 def _carry_out(globals_: Globals, orders: list[CopyOrder], dry_run: bool) -> Answer:
-    from ..ops.copying import carry_out
+    from ..ops.copying import CopyJob
     from ..reports.text import copy_summary, copy_text
     from .progress import progress
 
-    with progress(globals_.output) as shown, globals_.running():
-        report: CopyReport
-        report, error = carry_out(globals_.places, orders, dry_run=dry_run, on_event=shown.on_event)
+    with (
+        progress(globals_.output) as shown,
+        globals_.running(),
+        CopyJob(globals_.places, dry_run=dry_run, on_event=shown.on_event) as job,
+    ):
+        for order in orders:
+            job.add(order)
+        report, error = job.carry_out()
     if error is None or report.counts["blobs_copied"]:
         globals_.output.say(copy_summary(report))
     return Answer(report, copy_text(report), error)

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from ..engine.copy import CopyRequest, Destination, ImageCopy, Run, check_distinct
 from ..engine.delivery import Delivery, TagGuard
 from ..engine.events import Event
+from ..engine.record import RECORD_TYPE
 from ..engine.rehearsal import Rehearsal
 from ..errors import CiRegistryError, ConflictError, PartialError, UsageError
 from ..kinds.settings import TargetSettings
 from ..model.descriptor import Descriptor, Platform
 from ..targets.base import Lister, Source, Target
+from .destinations import Destinations
 from .places import Place, Places
 from .results import CopiedImage, CopyReport, Delivered, error_report
+from .sources import Opened, open_source
 
 __all__ = [
-    "RECORD_TYPE",
+    "CopyJob",
     "CopyOrder",
     "Landing",
-    "carry_out",
     "landing_of",
     "landings",
     "shown_place",
     "tag_guard",
     "tags_of",
 ]
-
-RECORD_TYPE = "application/vnd.ci-registry.promotion.v1+json"
-"""Artifact type of our promotion records: they belong to where they were made, and no copy takes them along."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,9 @@ class Landing:
 
 @dataclass(frozen=True)
 class CopyOrder:
-    """One image to copy: `source` is opened already, `version` a tag or digest in it, `shown` its name for people."""
+    """One image to copy, and where to."""
 
-    source: Source
-    version: str
-    shown: str
+    source: Place
     landings: Sequence[Landing]
     platform: Platform | None = None
     referrers: bool = False
@@ -92,40 +90,79 @@ def shown_place(places: Places, place: Place, tag: str = "") -> str:
     return f"{place}{version}"
 
 
-def carry_out(
-    places: Places,
-    orders: Sequence[CopyOrder],
-    *,
-    dry_run: bool = False,
-    on_event: Callable[[Event], None] = lambda _: None,
-) -> tuple[CopyReport, CiRegistryError | None]:
-    """Copy. The second part of the answer is what the run failed with; an interruption raises `Interrupted`."""
-    run = Run(places.limiter, places.cancel, on_event=on_event)
-    requests = [_request(places, order, dry_run) for order in orders]
-    check_distinct(requests)
-    images = [run.add(request) for request in requests]
-    run.run()
-    copied = [_copied(order, image) for order, image in zip(orders, images, strict=True)]
-    report = CopyReport(dry_run=dry_run, images=copied, counts=run.counts.to_json())
-    return report, _failure([delivery for image in images for delivery in image.deliveries], dry_run)
+class CopyJob:
+    """Copies that are carried out together. Use it in a `with` block: leaving it removes what was spooled, and drops
+    what an archive was given but did not get whole."""
 
+    def __init__(
+        self, places: Places, *, dry_run: bool = False, on_event: Callable[[Event], None] = lambda _: None
+    ) -> None:
+        self._places, self._dry_run = places, dry_run
+        self._run = Run(places.limiter, places.cancel, on_event=on_event)
+        self._destinations = Destinations(places)
+        self._stack = ExitStack()
+        self._orders: list[tuple[CopyOrder, Opened, list[Destination]]] = []
 
-def _request(places: Places, order: CopyOrder, dry_run: bool) -> CopyRequest:
-    destinations = []
-    for landing in order.landings:
-        target = places.repository(landing.place, writing=True)
-        settings = _settings(places, landing.place)
-        if not dry_run and settings is not None:
-            places.open_target(landing.place).prepare_repository(landing.place.repository)
+    def __enter__(self) -> CopyJob:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._destinations.drop()
+        self._stack.close()
+
+    def add(self, order: CopyOrder) -> None:
+        """Open an order's source and destinations. An image of the daemon has its layers brought to them by this."""
+        destinations = [self._destination(landing) for landing in order.landings]
+        targets = [destination.target for destination in destinations]
+        opened = open_source(
+            self._places, order.source, targets, self._stack, dry_run=self._dry_run, on_event=self._run.event
+        )
+        self._orders.append((order, opened, destinations))
+
+    def _destination(self, landing: Landing) -> Destination:
+        target = self._destinations.open(landing.place)
+        settings = _settings(self._places, landing.place)
+        if not self._dry_run and settings is not None:
+            self._places.open_target(landing.place).prepare_repository(landing.place.repository)
         guard = tag_guard(settings) if settings is not None else None
-        destinations.append(Destination(Rehearsal(target) if dry_run else target, landing.tags, guard))
+        return Destination(Rehearsal(target) if self._dry_run else target, landing.tags, guard)
+
+    def carry_out(self) -> tuple[CopyReport, CiRegistryError | None]:
+        """Copy. The second part of the answer is what the run failed with; an interruption raises `Interrupted`."""
+        requests = [_request(order, opened, destinations) for order, opened, destinations in self._orders]
+        check_distinct(requests)
+        images = [self._run.add(request) for request in requests]
+        self._run.run()
+        self._finish(images)
+        copied = [_copied(order, image) for (order, _, _), image in zip(self._orders, images, strict=True)]
+        report = CopyReport(dry_run=self._dry_run, images=copied, counts=self._run.counts.to_json())
+        return report, _failure([delivery for image in images for delivery in image.deliveries], self._dry_run)
+
+    def _finish(self, images: Sequence[ImageCopy]) -> None:
+        """Write the archives that got everything they were to get."""
+        pairs = [
+            (landing.place, delivery)
+            for (order, _, _), image in zip(self._orders, images, strict=True)
+            for landing, delivery in zip(order.landings, image.deliveries, strict=True)
+        ]
+        broken = {place for place, delivery in pairs if delivery.error is not None}
+        for place, delivery in pairs:
+            if place in broken or self._dry_run:
+                continue
+            error = self._destinations.finish(place)
+            if error is not None:
+                delivery.fail_late(error)
+
+
+def _request(order: CopyOrder, opened: Opened, destinations: Sequence[Destination]) -> CopyRequest:
     return CopyRequest(
-        order.source,
-        order.version,
+        opened.source,
+        opened.version,
         destinations,
         platform=order.platform,
         referrers=order.referrers,
         without_artifact_types=frozenset({RECORD_TYPE}),
+        failures=opened.failures,
     )
 
 
@@ -156,7 +193,7 @@ def tag_guard(settings: TargetSettings) -> TagGuard | None:
 def _copied(order: CopyOrder, image: ImageCopy) -> CopiedImage:
     root = image.root
     return CopiedImage(
-        source=order.shown,
+        source=str(order.source),
         digest=root.digest if root else "",
         media_type=root.media_type if root else "",
         platforms=[str(platform) for platform in image.platforms],

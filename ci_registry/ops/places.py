@@ -10,7 +10,7 @@ import difflib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..credentials.chain import Chain
 from ..errors import ConfigError, NotFoundError, UsageError
@@ -24,6 +24,9 @@ from ..transport.limiter import Limiter
 from ..transport.origin import is_loopback
 from ..transport.retry import Cancel
 from .config import Config
+
+if TYPE_CHECKING:
+    from ..adapters.docker_engine import DockerEngine
 
 __all__ = ["Place", "Places", "parse_place"]
 
@@ -168,6 +171,7 @@ class Places:
         self._notify = notify
         self._opened: dict[str, OpenTarget] = {}
         self._chains: dict[str, Chain] = {}
+        self._engine: DockerEngine | None = None
         self._lock = threading.RLock()
         self.connections = Connections(environ, self.cancel, self.chain, self.notify)
 
@@ -185,9 +189,20 @@ class Places:
     def parse(self, text: str, *, default: Transport | None = None) -> Place:
         return parse_place(text, self.config.targets, default=default)
 
+    def docker_engine(self) -> DockerEngine:
+        """The local docker daemon, connected to when it is first asked something."""
+        from ..adapters.docker_engine import DockerEngine
+
+        with self._lock:
+            if self._engine is None:
+                self._engine = DockerEngine(self.environ)
+            return self._engine
+
     def close(self) -> None:
         for target in self._opened.values():
             target.close()
+        if self._engine is not None:
+            self._engine.close()
 
     # -- targets -------------------------------------------------------------------------------------------------
 

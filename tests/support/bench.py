@@ -12,7 +12,7 @@ from ci_registry.engine.verify import verify
 from ci_registry.errors import CiRegistryError
 from ci_registry.kinds.base import OpenTarget
 from ci_registry.ops.config import Config
-from ci_registry.ops.copying import CopyOrder, Landing, carry_out
+from ci_registry.ops.copying import CopyJob, CopyOrder, Landing
 from ci_registry.ops.places import Places
 from ci_registry.ops.results import CopyReport
 from ci_registry.targets.base import Lister, Source
@@ -64,8 +64,9 @@ class Bench:
         """Copy to one or more places; raises what the run failed with."""
         start = self.places.parse(source)
         landings = [Landing(found, (found.tag or "latest",)) for found in map(self.places.parse, (place, *more))]
-        order = CopyOrder(self.places.repository(start), start.version, source, landings)
-        report, failure = carry_out(self.places, [order], dry_run=dry_run)
+        with CopyJob(self.places, dry_run=dry_run) as job:
+            job.add(CopyOrder(start, landings))
+            report, failure = job.carry_out()
         if failure is not None:
             raise failure
         return report
