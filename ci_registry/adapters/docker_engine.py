@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, RemoteError
+from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, ReferenceSyntaxError, RemoteError
 from ..model.descriptor import Digest, Platform
 from .compression import Readable
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DockerEngine", "LocalImage", "LocalName", "SaveStream"]
 
 _ANSWER_SECONDS = 60
+_CHECK_SECONDS = 0.1
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _FIRST_API_WITH_CONTAINERD = (1, 42)
 _CONTAINERD_DRIVER = "io.containerd.snapshotter.v1"
@@ -169,13 +172,16 @@ class DockerEngine:
                 raise RemoteError(f"tagging {image} as {name}:{tag} failed: the docker daemon did not do it")
 
     @contextmanager
-    def save(self, reference: str) -> Iterator[SaveStream]:
-        """The tar that `docker save` gives, as a stream; the daemon may take minutes before its first byte."""
+    def save(self, reference: str, check: Callable[[], None] = lambda: None) -> Iterator[SaveStream]:
+        """The tar that `docker save` gives, as a stream.
+
+        The daemon may take minutes before its first byte; `check` is called all the time and may raise to give up.
+        """
         attempt = f"saving {reference}"
         with self._translated(attempt):
             client = self._client
             url = f"{client.base_url}/v{client.api_version}/images/{reference}/get"
-            response = client.get(url, stream=True, timeout=(_ANSWER_SECONDS, None))
+            response = _awaited(lambda: client.get(url, stream=True, timeout=(_ANSWER_SECONDS, None)), check)
         stream = SaveStream(self, response, attempt)
         try:
             with self._translated(attempt):
@@ -207,7 +213,7 @@ class DockerEngine:
             yield
         except (DockerException, RequestException, HTTPError, OSError) as error:
             raise self._failure(error, attempt) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, ReferenceSyntaxError) as error:
             raise RemoteError(
                 f"{attempt} failed: what answers at {self.address} does not speak as a docker daemon does ({error})"
             ) from error
@@ -260,16 +266,32 @@ class SaveStream:
 
     def abort(self) -> None:
         """Break off from another thread or a signal handler."""
-        connection = getattr(self._response.raw, "connection", None)
-        sock = getattr(connection, "sock", None)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # whatever it was doing, it is over
+            # Where urllib3 is older than 2.3, the next bytes from the daemon end it.
+            getattr(self._response.raw, "shutdown", lambda: None)()
 
 
 def _named(values: object) -> tuple[str, ...]:
     """Names without the `<none>` that the daemon puts where there is none."""
     return tuple(str(value) for value in values or () if "<none>" not in str(value)) if isinstance(values, list) else ()
+
+
+def _awaited(call: Callable[[], Any], check: Callable[[], None]) -> Any:
+    """The result of a call that waits in another thread, which is left alone there when `check` raises."""
+    from requests import RequestException
+
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except (RequestException, OSError, ValueError) as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="docker save").start()
+    while not wait([future], _CHECK_SECONDS).done:
+        check()
+    return future.result()
 
 
 def _chunks(archive: Readable) -> Iterator[bytes]:

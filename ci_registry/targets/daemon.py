@@ -109,7 +109,9 @@ class DaemonImage:
     ) -> Prepared:
         """See `prepared.Preparable`. What comes back must be used before this object is closed."""
         if self.local.in_containerd:
-            return self._prepare_stored(targets, memory or Forgetful(), on_event, cancel or Cancel())
+            return self._prepare_stored(
+                targets, memory or Forgetful(), on_event, Cancel() if cancel is None else cancel
+            )
         return prepare_image(self, targets, memory, on_event, cancel)
 
     # -- the classic image store ---------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class DaemonImage:
     @contextmanager
     def _saving(self, reference: str, cancel: Cancel) -> Iterator[SaveStream]:
         try:
-            with self._engine.save(reference) as stream:
+            with self._engine.save(reference, cancel.check) as stream:
                 cancel.on_set(stream.abort)
                 yield stream
         except RemoteError as error:
@@ -133,18 +135,28 @@ class DaemonImage:
     def _parts(self, stream: SaveStream) -> Iterator[Part]:
         names = LayerNames(self.image_id, self.diff_ids)
         reader = TarReader(_StreamInput(stream), f"what the docker daemon saved of {self._reference}")
-        try:
+
+        def read(size: int) -> bytes | memoryview:
+            with self._daemon_errors():
+                return reader.read(size)
+
+        with self._daemon_errors():
             for member in reader:
                 if member.kind != "file":
                     continue
                 if names.is_config(member.name):
-                    yield Part(True, None, member.size, reader.read, member.name)
+                    yield Part(True, None, member.size, read, member.name)
                 elif names.is_v1_document(member.name):
                     names.learn(reader.read_all(_V1_DOCUMENT_LIMIT, member.name))
                 elif names.is_layer(member.name):
-                    yield Part(False, names.layer(member.name), member.size, reader.read, member.name)
+                    yield Part(False, names.layer(member.name), member.size, read, member.name)
+
+    @contextmanager
+    def _daemon_errors(self) -> Iterator[None]:
+        """The daemon sends its errors into the middle of the tar, and ends it early when it is stopped."""
+        try:
+            yield
         except InputFileError as error:
-            # The daemon sends its errors into the middle of the tar, and ends it early when it is stopped.
             raise RemoteError(
                 f"saving {self._reference} from the docker daemon failed: {error}",
                 hint="see the daemon's log, and run it again",

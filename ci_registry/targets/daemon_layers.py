@@ -36,6 +36,7 @@ class LayerNames:
         self._diff_ids = list(diff_ids)
         self._by_name = {f"blobs/{each.algorithm}/{each.hex}": each for each in diff_ids}
         self._by_name |= {f"{each.hex}.tar": each for each in diff_ids}
+        self._last_name = ""
         self._learn({"container_config": _EMPTY_CONTAINER_CONFIG, "created": _EPOCH})
 
     def is_config(self, name: str) -> bool:
@@ -45,8 +46,12 @@ class LayerNames:
         return name in self._by_name or name.endswith("/layer.tar")
 
     def layer(self, name: str) -> Digest | None:
-        """The diffID that a layer of that name should have."""
-        return self._by_name.get(name) or (self._diff_ids[-1] if self._diff_ids else None)
+        """The diffID that a layer of that name should have; None when nothing tells."""
+        known = self._by_name.get(name)
+        if known is not None or self._last_name not in ("", name) or not self._diff_ids:
+            return known
+        self._last_name = name
+        return self._diff_ids[-1]
 
     def is_v1_document(self, name: str) -> bool:
         """Whether a member tells how the daemon computed the ids of lower layers."""

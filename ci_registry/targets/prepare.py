@@ -54,7 +54,9 @@ def prepare_image(
     """See `Preparable.prepare`; at least one target. Raises the first error when every target failed, and
     `IntegrityError` for a layer that is not what the configuration says."""
     try:
-        return _Preparation(image, targets, memory or Forgetful(), on_event, cancel or Cancel()).run()
+        # A cancel that is not set is false, so it must not be replaced by `or`.
+        run = _Preparation(image, targets, memory or Forgetful(), on_event, Cancel() if cancel is None else cancel)
+        return run.run()
     except Interrupted:
         raise
     except CiRegistryError as error:
@@ -223,6 +225,8 @@ class _Preparation:
                 trusting = met  # a layer was not where its name said: now look into each
             elif not met:
                 break
+            if self._config_size is None and met:
+                break  # this walk went to the end for it
         if self._open() or self._config_size is None:
             raise self._incomplete()
 
@@ -272,13 +276,15 @@ class _Preparation:
 
     def _is_wanted(self, part: Part, found: Digest) -> bool:
         layer = self._layers.get(found)
-        if part.diff_id is not None and layer is None:
+        if layer is None:
+            expected = (
+                f"the image's configuration says {part.diff_id}" if part.diff_id else "the image has no such layer"
+            )
             raise IntegrityError(
-                f"reading {self._image.location.name} failed: the layer {part.name} has the diffID {found}, and the "
-                f"image's configuration says {part.diff_id}",
+                f"reading {self._image.location.name} failed: the layer {part.name} has the diffID {found}, and {expected}",
                 hint="the image is damaged; build or save it again",
             )
-        return layer is not None and not self._is_done(layer)
+        return not self._is_done(layer)
 
     def _took(self, sent: Sent) -> None:
         """Enter what became of a layer."""

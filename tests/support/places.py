@@ -38,10 +38,10 @@ def read_blob(source: Source, descriptor: Descriptor) -> bytes:
 def copy_root(source: Source, root: Descriptor, target: Target, tag: str | None = None) -> Manifest:
     """What the engine does after an image was prepared: bring what is missing, then the manifest."""
     manifest = source.manifest(root)
+    blobs = set() if target.exists([root]) else set(manifest.blobs())
     for child in manifest.manifests:
         copy_root(source, child, target)
-    blobs = list(manifest.blobs())
-    for blob in {blob for blob in blobs if blob not in target.exists(blobs)}:
+    for blob in blobs - target.exists(blobs):
         writer = target.writer(blob)
         if not isinstance(writer, Present | Mounted):
             content = read_blob(source, blob)
