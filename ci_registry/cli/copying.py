@@ -34,7 +34,7 @@ _REFERRERS = click.option("--referrers", is_flag=True, help="Bring signatures, S
 )
 @click.argument("source")
 @click.option("--target", "--to", "targets", multiple=True, required=True, metavar="T", help="Where to; repeatable.")
-@click.option("--repository", default="", metavar="NAME", help="Repository to land in, in place of the target's rule.")
+@click.option("--repository", default="", metavar="NAME", help="Name to land under, in place of the source's.")
 @click.option("--tag", "tags", multiple=True, metavar="X", help="Tag to set in place of the source's; may be repeated.")
 @click.option("--digest-file", type=click.Path(path_type=Path), help="Write the pushed digest to this file.")
 @_PLATFORM

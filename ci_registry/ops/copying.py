@@ -54,15 +54,15 @@ class CopyOrder:
 def landings(
     places: Places, path: str, targets: Sequence[str], tags: Sequence[str], repository: str = ""
 ) -> list[Landing]:
-    """The landing of an image with this source path at each target; `repository` overrides the targets' rules."""
+    """The landing of an image at each target, by the target's rule; `repository` stands in for the source's path."""
     if not path and not repository:
-        raise UsageError("the source has no name", hint="say where it lands with --repository NAME")
+        raise UsageError("the source has no name", hint="give it one with --repository NAME")
     if len(set(targets)) != len(targets):
         raise UsageError(f"a target is named twice: {', '.join(targets)}", hint="name each target once")
     found = []
     for name in targets:
         name = name.removesuffix(":")
-        landed = repository or places.target(name).landing(path)
+        landed = places.target(name).landing(repository or path)
         found.append(Landing(Place("target", name, landed), tuple(tags)))
     return found
 

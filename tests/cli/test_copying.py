@@ -22,12 +22,12 @@ def test_push_prints_each_pushed_reference_and_nothing_else(
     ran = ci("push", "oci:hello:1.0", *where, "--tag", "a", "--tag", "b")
     assert ran.code == 0
     assert ran.out.splitlines() == [
-        f"{targets.host}/team/app@{image.digest}",
+        f"{targets.host}/dev/team/app@{image.digest}",
         f"backup/team/app@{image.digest}",
     ]
-    assert f"oci:hello:1.0 -> {targets.host}/team/app:a" in ran.err
+    assert f"oci:hello:1.0 -> {targets.host}/dev/team/app:a" in ran.err
     for tag in ("a", "b"):
-        assert not validate_registry(targets.url, "team/app", tag).problems
+        assert not validate_registry(targets.url, "dev/team/app", tag).problems
         assert not validate_layout(folder / "backup/team/app/_layout", tag=tag).problems
 
 
@@ -45,7 +45,7 @@ def test_push_of_a_source_without_a_name_wants_a_repository(
     write_layout(images.image(), folder / "hello", "1.0")
     ran = ci("push", "oci:hello:1.0", "--target", "dev")
     assert ran.code == 2
-    assert ran.last == "ERROR the source has no name; say where it lands with --repository NAME."
+    assert ran.last == "ERROR the source has no name; give it one with --repository NAME."
     assert not targets.requests
 
 
