@@ -137,7 +137,7 @@ def copy(
     schema="copy",
     examples=(
         "ci-registry tag dev:team/app:1.2 stable latest",
-        "ci-registry tag prod:team/app@sha256:0123...cdef 1.2.3",
+        "ci-registry tag docker-daemon:app:1.2 stable",
     ),
 )
 @click.argument("place")
@@ -152,8 +152,19 @@ def tag(globals_: Globals, place: str, new_tags: tuple[str, ...], dry_run: bool)
     parsed = globals_.places.parse(place)
     for each in new_tags:
         check_tag(each)
-    landing = Landing(Place(parsed.transport, parsed.where, parsed.repository), tuple(dict.fromkeys(new_tags)))
+    tags = tuple(dict.fromkeys(new_tags))
+    if parsed.transport == "docker-daemon":
+        return _tag_local(globals_, parsed, tags, dry_run)
+    landing = Landing(Place(parsed.transport, parsed.where, parsed.repository), tags)
     return _copy_one(globals_, parsed, [landing], dry_run=dry_run)
+
+
+def _tag_local(globals_: Globals, place: Place, tags: tuple[str, ...], dry_run: bool) -> Answer:
+    from ..ops.local_tags import tag_local
+    from ..reports.text import copy_text
+
+    report = tag_local(globals_.places, place, tags, dry_run=dry_run)
+    return Answer(report, copy_text(report))
 
 
 def _copy(globals_: Globals, source: str, destination: str, **how: Any) -> Answer:

@@ -79,6 +79,15 @@ def test_an_image_that_is_not_there_names_the_nearest(machine: Machine, docker: 
     assert "present:1.2" in ran.last
 
 
+def test_tagging_a_local_image(machine: Machine, docker: Dockerd) -> None:
+    docker.build("tagme:1", [{"a": b"1"}])
+    assert machine.ci("tag", "docker-daemon:tagme:1", "two", "--dry-run").code == 0
+    assert docker.run("image", "inspect", "tagme:two", check=False).returncode != 0
+    ran = machine.ci("tag", "docker-daemon:tagme:1", "two", "three", "--output", "json")
+    assert ran.code == 0
+    assert ran.result["images"][0]["digest"] == docker.inspect("tagme:two") == docker.inspect("tagme:three")
+
+
 def test_no_daemon_is_a_sentence(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{machine.folder}/none.sock")
     ran = machine.ci("push", "app:1", "--target", "dev")
