@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from ..errors import CiRegistryError, Interrupted, NotFoundError
+from ..errors import CiRegistryError, IntegrityError, Interrupted, NotFoundError
 from ..model.descriptor import Descriptor, Digest
 from ..model.manifest import Manifest
 from .base import Location, Mounted, Present, Reader, Session, Writer
@@ -65,10 +65,14 @@ class MirroredRepository:
         """The blob opened at the mirror or, failing that, at the origin."""
         return self._read(descriptor.digest, lambda place: place.open_blob(descriptor, offset))
 
-    def broke(self, descriptor: Descriptor) -> None:
+    def broke(self, descriptor: Descriptor, error: CiRegistryError) -> None:
         """Reading this from the mirror ended badly: the next try goes to the origin."""
         with self._lock:
+            was_mirrored = not self._health.is_down and descriptor.digest not in self._lacks
             self._lacks.add(descriptor.digest)
+        if was_mirrored and isinstance(error, IntegrityError):
+            mirror = self._mirror.location.host
+            self._notify(f"the mirror {mirror} holds damaged bytes of {descriptor.digest}: clean it or leave it out")
 
     def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
         return self._origin.exists(descriptors)
@@ -133,6 +137,6 @@ class _MirroredFetch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, CiRegistryError) and not isinstance(error, Interrupted):
-            self._repository.broke(self._descriptor)
+            self._repository.broke(self._descriptor, error)
         if self._opened is not None:
             self._opened.__exit__(None, None, None)

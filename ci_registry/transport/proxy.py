@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError
+from ..redaction import remember_secret
 from .origin import Origin, is_loopback
 
 __all__ = ["Proxy", "bypassed", "choose_proxy"]
@@ -46,7 +47,9 @@ class Proxy:
             )
         login = ""
         if parts.username:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            password = unquote(parts.password or "")
+            remember_secret(password)
+            pair = f"{unquote(parts.username)}:{password}"
             login = "Basic " + base64.b64encode(pair.encode()).decode()
         return cls(parts.hostname, port, said_by, login)
 
