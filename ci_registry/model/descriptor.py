@@ -15,7 +15,8 @@ from ..errors import InputFileError, ReferenceSyntaxError
 
 __all__ = ["Descriptor", "Digest", "Platform", "digest_of", "new_hash"]
 
-_DIGEST = re.compile(r"^(sha256):([a-f0-9]{64})$|^(sha512):([a-f0-9]{128})$|^(sha384):([a-f0-9]{96})$")
+_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|sha384:[a-f0-9]{96}")
+_SIZES = 1 << 63  # a size is an int64 (OCI image-spec, descriptor.md)
 
 
 class Digest(str):
@@ -24,7 +25,7 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Digest:
-        if not _DIGEST.match(text):
+        if not _DIGEST.fullmatch(text):
             raise ReferenceSyntaxError(
                 f"'{text}' is not a digest", hint="write it as sha256: followed by 64 lower-case hexadecimal digits"
             )
@@ -78,8 +79,8 @@ class Platform:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Platform:
         return cls(
-            str(value.get("os", "")),
-            str(value.get("architecture", "")),
+            str(value.get("os") or ""),
+            str(value.get("architecture") or ""),
             str(value.get("variant") or ""),
             str(value.get("os.version") or ""),
         )
@@ -114,25 +115,29 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, value: object, where: str = "manifest") -> Descriptor:
-        """Read one descriptor object; raises `InputFileError` naming `where` when it has no sound digest or size."""
+        """Read one descriptor object; raises `InputFileError` naming `where` when something in it is unsound."""
         if not isinstance(value, Mapping):
             raise InputFileError(f"{where} holds a descriptor that is not an object")
         size = value.get("size")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _SIZES:
             raise InputFileError(f"{where} holds a descriptor without a valid size")
         try:
             digest = Digest(str(value.get("digest", "")))
         except ReferenceSyntaxError as error:
             raise InputFileError(f"{where} holds a descriptor whose digest is wrong: {error}") from error
-        platform = value.get("platform")
+        annotations, urls, platform = value.get("annotations") or {}, value.get("urls") or [], value.get("platform")
+        if not isinstance(annotations, Mapping):
+            raise InputFileError(f"{where} holds a descriptor whose annotations are not an object")
+        if not isinstance(urls, list):
+            raise InputFileError(f"{where} holds a descriptor whose urls are not a list")
         return cls(
             media_type=str(value.get("mediaType") or ""),
             digest=digest,
             size=size,
             platform=Platform.from_json(platform) if isinstance(platform, Mapping) else None,
-            annotations={str(k): str(v) for k, v in (value.get("annotations") or {}).items()},
+            annotations={str(k): str(v) for k, v in annotations.items()},
             artifact_type=str(value.get("artifactType") or ""),
-            urls=tuple(str(url) for url in value.get("urls") or ()),
+            urls=tuple(str(url) for url in urls),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -50,6 +50,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+_SCHEMA1_TYPES = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 _FOREIGN_DOCKER = "application/vnd.docker.image.rootfs.foreign."
 _FOREIGN_OCI = "application/vnd.oci.image.layer.nondistributable."
 
@@ -163,18 +164,19 @@ def parse_manifest(content: bytes, media_type: str = "", where: str = "the manif
     document = _load(content, where)
     kind = _media_type(document, media_type.partition(";")[0].strip(), where)
     descriptor = Descriptor(kind, digest_of(content), len(content))
-    annotations = {str(k): str(v) for k, v in (document.get("annotations") or {}).items()}
-    subject = document.get("subject")
-    config = document.get("config")
+    _check_kind(document, kind, where)
+    annotations = document.get("annotations") or {}
+    if not isinstance(annotations, Mapping):
+        raise InputFileError(f"the annotations of {where} are not an object")
     return Manifest(
         descriptor,
         content,
-        config=Descriptor.from_json(config, where) if isinstance(config, Mapping) and not is_index(kind) else None,
+        config=_descriptor(document, "config", where),
         layers=_descriptors(document, "blobs" if kind == OCI_ARTIFACT else "layers", where),
-        manifests=_descriptors(document, "manifests", where) if is_index(kind) else (),
-        subject=Descriptor.from_json(subject, where) if isinstance(subject, Mapping) else None,
+        manifests=_descriptors(document, "manifests", where),
+        subject=_descriptor(document, "subject", where),
         artifact_type=str(document.get("artifactType") or ""),
-        annotations=annotations,
+        annotations={str(k): str(v) for k, v in annotations.items()},
     )
 
 
@@ -188,7 +190,7 @@ def _load(content: bytes, where: str) -> dict[str, Any]:
         raise InputFileError(f"{where} has {len(content)} bytes, more than the {MANIFEST_LIMIT} a manifest may have")
     try:
         document = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputFileError(f"{where} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise InputFileError(f"{where} is not a JSON object")
@@ -197,7 +199,7 @@ def _load(content: bytes, where: str) -> dict[str, Any]:
 
 def _media_type(document: Mapping[str, Any], stated: str, where: str) -> str:
     kind = str(document.get("mediaType") or "")
-    if document.get("schemaVersion") == 1 or kind.startswith(DOCKER_SCHEMA1) or stated.startswith(DOCKER_SCHEMA1):
+    if document.get("schemaVersion") == 1 or not _SCHEMA1_TYPES.isdisjoint({kind, stated}):
         raise UsageError(
             f"{where} is a Docker schema 1 manifest, an obsolete format that this program does not copy",
             hint="push the image again with Docker 1.10 or newer, which writes schema 2",
@@ -210,11 +212,29 @@ def _media_type(document: Mapping[str, Any], stated: str, where: str) -> str:
     return kind
 
 
+def _check_kind(document: Mapping[str, Any], kind: str, where: str) -> None:
+    """Refuse a document that is two things at once: clients would disagree on what it holds (CVE-2021-41190)."""
+    for key in ("config", "layers", "blobs") if is_index(kind) else ("manifests",):
+        if document.get(key):
+            raise InputFileError(f"{where} is an {'index' if is_index(kind) else 'image manifest'} with '{key}' in it")
+    if kind in (OCI_MANIFEST, DOCKER_MANIFEST) and not document.get("config"):
+        raise InputFileError(f"{where} has no config, which an image manifest must have")
+
+
 def _guess(document: Mapping[str, Any]) -> str:
     # OCI allows the mediaType to be absent, and some servers answer with application/json.
     if isinstance(document.get("manifests"), list):
         return OCI_INDEX
     return OCI_MANIFEST if isinstance(document.get("config"), Mapping) else ""
+
+
+def _descriptor(document: Mapping[str, Any], key: str, where: str) -> Descriptor | None:
+    value = document.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise InputFileError(f"the {key} of {where} is not an object")
+    return Descriptor.from_json(value, where)
 
 
 def _descriptors(document: Mapping[str, Any], key: str, where: str) -> tuple[Descriptor, ...]:

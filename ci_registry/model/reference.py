@@ -18,7 +18,8 @@ DOCKER_HUB = "docker.io"
 _HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_HOST = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?:\[[0-9a-fA-F:]+\]|{_LABEL}(?:\.{_LABEL})*)(?::[0-9]{{1,5}})?")
 _HEX64 = re.compile(r"[a-f0-9]{64}")
 
 
@@ -70,7 +71,11 @@ def normal_host(host: str, text: str = "") -> str:
     """Docker Hub's aliases become `docker.io`; anything that is no host is refused."""
     if not _HOST.fullmatch(host):
         raise ReferenceSyntaxError(f"'{host}' in '{text or host}' is not a registry host")
-    return DOCKER_HUB if host.lower() in _HUB_ALIASES else host.lower()
+    lower = host.lower()
+    if lower in _HUB_ALIASES:
+        return DOCKER_HUB
+    # Capitals alone can be what makes it a host: `REGISTRY/app` is not `registry/app`, an image of Docker Hub.
+    return lower if _is_host(lower) else host
 
 
 def split_name(text: str) -> tuple[str, str | None, Digest | None]:
