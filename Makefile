@@ -3,7 +3,8 @@
 # make test       everything CI checks; as root it installs the Debian packages it needs first
 # make test-deps  only that; elsewhere than as root it names the missing packages
 # make check      ruff and mypy
-# make bench      the benchmarks
+# make bench      measure against other tools, in at most 15 minutes; writes docs/benchmarks
+# make bench-full the same with more runs and the rows that take long
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,12 +12,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test test-deps check bench clean
+.PHONY: help venv demo test test-deps check bench bench-full clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -42,7 +44,10 @@ test: test-deps check
 	$(BIN)/pytest -n $(WORKERS) --durations=20 $(PYTEST_ARGS)
 
 bench: venv
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks --output docs/benchmarks $(BENCH_ARGS)
+
+bench-full: venv
+	$(BIN)/python -m tests.benchmarks --full --runs 10 --output docs/benchmarks $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist

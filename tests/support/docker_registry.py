@@ -52,6 +52,8 @@ class DockerRegistry:
     `external_url`: what Location headers start with (http.host). `extra`: merged into the configuration, deep.
     """
 
+    program = "docker-registry"
+
     def __init__(
         self,
         *,
@@ -116,7 +118,7 @@ class DockerRegistry:
             "http_proxy": "",
             "https_proxy": "",
         }
-        self._command = ["docker-registry", "serve", str(path)]
+        self._command = [self.program, "serve", str(path)]
         self._environment = clean
         self.process = ServerProcess(self._command, self._directory / "log", clean)
         self.process.wait_for_port(self.port)

@@ -1,0 +1,1 @@
+"""Measurements, against other tools and against the goals: `python -m tests.benchmarks`."""

@@ -1,0 +1,137 @@
+"""Pushing images of the docker daemon, compared with `docker push` and `docker save` in the same run.
+
+    python -m tests.benchmarks.bench_daemon [--mebibytes 100] [--rounds 3]
+
+Three layers that compress to about a half, a docker-registry on /dev/shm, a dockerd of its own. Each figure is the
+best of some rounds, our side in a process of its own from the start of the interpreter. Goals: first push at most 0.5
+of `docker push`; one changed layer at most 1.3 of `docker save`; unchanged at most 5 of `docker push`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.docker_registry import DockerRegistry
+from tests.support.dockerd import Dockerd
+
+__all__ = ["main"]
+
+_PUSH = """
+import os, sys, resource
+from pathlib import Path
+from ci_registry.adapters.docker_engine import DockerEngine
+from ci_registry.ops.ledger import Ledger
+from ci_registry.targets.daemon import DaemonImage
+from tests.support.places import copy_root, opened
+host, url, repository, image, ledger = sys.argv[1:]
+with opened(url, repository) as target, DaemonImage(DockerEngine({"DOCKER_HOST": host}), image) as source:
+    kinds = []
+    prepared = source.prepare([target], Ledger(Path(ledger)), lambda event: kinds.append(event.kind))
+    copy_root(prepared.source, prepared.root, target, "1")
+print(kinds.count("saving"), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def half_compressible(size: int, seed: int) -> bytes:
+    """Random bytes and text by turns, so that gzip makes about a half of it."""
+    source = random.Random(seed)
+    words = [source.randbytes(6).hex().encode() for _ in range(4000)]
+    block = b"".join(source.randbytes(8192) + b" ".join(source.choices(words, k=1500))[:16384] for _ in range(64))
+    return b"".join(number.to_bytes(8, "big") + block[8:] for number in range(size // len(block) + 1))[:size]
+
+
+class Bench:
+    def __init__(self, dockerd: Dockerd, registry: DockerRegistry, scratch: Path, size: int) -> None:
+        self.dockerd, self.registry, self.scratch, self.size = dockerd, registry, scratch, size
+        self.layers = [{"data": half_compressible(size, seed)} for seed in range(3)]
+        self.ledger = scratch / "ledger.json"
+
+    def build(self, tag: str) -> None:
+        files = [{f"file{number}": layer["data"]} for number, layer in enumerate(self.layers)]
+        self.dockerd.build(tag, files)
+
+    def docker_push(self, tag: str, repository: str) -> float:
+        name = f"{self.registry.host}/{repository}:1"
+        self.dockerd.run("tag", tag, name)
+        return timed(lambda: self.dockerd.run("push", name, timeout_seconds=300))
+
+    def docker_save(self, tag: str) -> float:
+        def save() -> None:
+            with Path(os.devnull).open("wb") as null:
+                environment = {**os.environ, "DOCKER_HOST": self.dockerd.host}
+                subprocess.run(["docker", "save", tag], stdout=null, env=environment, check=True)
+
+        return timed(save)
+
+    def push(self, tag: str, repository: str) -> tuple[float, str]:
+        command = [sys.executable, "-c", _PUSH, self.dockerd.host, self.registry.url, repository, tag, str(self.ledger)]
+        out: list[str] = []
+
+        def run() -> None:
+            out.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+        return timed(run), out[0]
+
+
+def timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def measure(bench: Bench, rounds: int) -> list[tuple[str, float, float, float]]:
+    """Rows of (what, ours, theirs, goal as a ratio); every round has content of its own."""
+    first, push, save, changed, again, push_again = ([] for _ in range(6))
+    for number in range(rounds):
+        bench.layers = [{"data": half_compressible(bench.size, number * 10 + seed)} for seed in range(3)]
+        bench.build(f"app:{number}")
+        first.append(report("first push", *bench.push(f"app:{number}", f"ours/{number}")))
+        push.append(bench.docker_push(f"app:{number}", f"theirs/{number}"))
+        again.append(report("unchanged", *bench.push(f"app:{number}", f"ours/{number}")))
+        push_again.append(bench.docker_push(f"app:{number}", f"theirs/{number}"))
+        bench.layers[2] = {"data": half_compressible(bench.size, number * 10 + 5)}
+        bench.build(f"changed:{number}")
+        save.append(bench.docker_save(f"changed:{number}"))
+        changed.append(report("one changed layer", *bench.push(f"changed:{number}", f"ours/{number}")))
+    return [
+        ("first push / docker push", min(first), min(push), 0.5),
+        ("one changed layer / docker save", min(changed), min(save), 1.3),
+        ("unchanged / docker push unchanged", min(again), min(push_again), 5.0),
+    ]
+
+
+def report(what: str, seconds: float, said: str) -> float:
+    saves, mebibytes = said.split()
+    print(f"  {what}: {seconds:.2f} s, {saves} saves, {mebibytes} MiB resident", file=sys.stderr)
+    return seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mebibytes", type=int, default=100, help="size of each of the three layers")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as scratch,
+        DockerRegistry(in_memory=True) as registry,
+        Dockerd() as dockerd,
+    ):
+        rows = measure(Bench(dockerd, registry, Path(scratch), options.mebibytes << 20), options.rounds)
+    for what, ours, theirs, goal in rows:
+        met = "met" if ours <= goal * theirs else "MISSED"
+        print(f"{what}: {ours:.2f} s / {theirs:.2f} s = {ours / theirs:.2f} (goal {goal}, {met})")
+    print(f"resident: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024} MiB at most", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
