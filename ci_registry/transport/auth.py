@@ -10,6 +10,7 @@ import base64
 import ipaddress
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -37,9 +38,10 @@ __all__ = [
 ]
 
 CLIENT_ID = "ci_registry"
+_TOKEN = re.compile(r"[!-~]+")
 _DEFAULT_LIFETIME_SECONDS = 60
-_CHALLENGE = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)(?:\s+|$)(?!=)")
-_PARAMETER = re.compile(r'\s*,?\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_CHALLENGE = re.compile(r"[\s,]*([A-Za-z][A-Za-z0-9_-]*)(?:\s+(?![\s=])|(?=,)|$)")
+_PARAMETER = re.compile(r'[\s,]*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 class Login(Protocol):
@@ -130,13 +132,24 @@ def check_realm(realm: str, registry: Origin) -> Origin:
 
 
 def _is_internal(host: str) -> bool:
-    if is_loopback(host):
+    if is_loopback(host) or host.rstrip(".").endswith(".localhost"):
         return True
+    address = _address(host)
+    if address is None:
+        return False
+    return address.is_private or address.is_link_local or address.is_unspecified
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host literally is, also in the odd forms that resolvers take (127.1, 0x7f000001)."""
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return False
-    return address.is_private or address.is_link_local or address.is_unspecified
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def token_flow(
@@ -205,10 +218,12 @@ def _read_token(reply: Reply, scopes: Scopes, login: Login, now: float) -> Token
         document = json.loads(reply.body)
         value = document.get("token") or document.get("access_token")
         lifetime = float(document.get("expires_in") or _DEFAULT_LIFETIME_SECONDS)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RemoteError(f"the token service {where} answered with something that is not a token") from error
     if not isinstance(value, str) or not value:
         raise RemoteError(f"the token service {where} answered without a token")
+    if not _TOKEN.fullmatch(value):
+        raise RemoteError(f"the token service {where} answered with a token that can't stand in a header")
     remember_secret(value)
     # Ten seconds early, or at 80 % for short ones: a token that ends while its request travels is refused.
     return Token(value, scopes, now + (lifetime - 10 if lifetime >= 50 else lifetime * 0.8))
@@ -238,6 +253,9 @@ class RegistryAuthoriser:
 
     `find_login` is asked when the registry first wants to know who calls; `send` carries a `TokenRequest` to its
     service. Tokens are cached by scope set, and one worker asks for a token while the others wait for it.
+
+    A login is shown by one worker alone until it was accepted once, and never again once it was refused: accounts get
+    locked after a few wrong passwords.
     """
 
     def __init__(
@@ -251,12 +269,15 @@ class RegistryAuthoriser:
     ) -> None:
         self._origin, self._find_login, self._send, self._clock = origin, find_login, send, clock
         self._refused_hint = refused_hint
-        self._known = False
+        self._answered = self._proven = False
         self._challenge: Challenge | None = None
         self._contact = threading.Lock()
         self._token_lock = threading.Lock()
+        self._asking: dict[Scopes, threading.Lock] = {}
         self._tokens: dict[Scopes, Token] = {}
         self._extra: dict[Scopes, Scopes] = {}
+        self._denied: set[Scopes] = set()
+        self._refused: tuple[Login, AccessError] | None = None
 
     @property
     def challenge(self) -> Challenge | None:
@@ -268,44 +289,69 @@ class RegistryAuthoriser:
 
     @contextmanager
     def first_contact(self) -> Iterator[None]:
-        """While nothing is known of the registry, one request goes ahead alone and its answer tells the others."""
-        if self._known:
+        """Requests go one by one until the registry answered, and accepted the login where it wants one."""
+        if self._proven or (self._answered and self._challenge is None):
             yield
             return
         with self._contact:
             yield
-            self._known = True
+
+    def accepted(self, sent: Mapping[str, str]) -> None:
+        """The registry answered a request, with these headers or without any, and not with 401."""
+        self._answered = True
+        self._proven = self._proven or "Authorization" in sent
 
     def headers(self, scopes: Scopes) -> Mapping[str, str]:
         challenge = self._challenge
         if challenge is None:
             return {}
         login = self.login()
+        if self._refused is not None and self._refused[0] == login:
+            error = self._refused[1]
+            raise AccessError(error.message, hint=error.hint)
         if challenge.scheme == "basic":
             return {} if login.is_anonymous else {"Authorization": basic(login)}
         return {"Authorization": f"Bearer {self._token(scopes, login).value}"}
 
     def _token(self, scopes: Scopes, login: Login) -> Token:
         wanted = self._extra.get(scopes, scopes)
+        token = self._kept(wanted)
+        if token is not None:
+            return token
+        with self._token_lock:
+            lock = self._asking.setdefault(wanted if self._proven else frozenset(), threading.Lock())
+        with lock:
+            token = self._kept(wanted)
+            if token is None:
+                token = self._ask_token(wanted, login)
+                with self._token_lock:
+                    self._tokens[wanted] = token
+            return token
+
+    def _kept(self, wanted: Scopes) -> Token | None:
+        """A token for these scopes, or more, that is still good."""
         with self._token_lock:
             now = self._clock()
-            for known, token in self._tokens.items():
-                if known >= wanted and token.usable_until > now:
-                    return token
-            token = self._tokens[wanted] = self._ask_token(wanted, login)
-            return token
+            fits = (token for known, token in self._tokens.items() if known >= wanted and token.usable_until > now)
+            return next(fits, None)
 
     def _ask_token(self, scopes: Scopes, login: Login) -> Token:
         assert self._challenge is not None  # noqa: S101 - only reached after a challenge
         service = check_realm(self._challenge.parameters["realm"], self._origin)
         flow = token_flow(self._challenge, scopes, login, self._clock)
+        reply: Reply | None = None
         try:
             request = next(flow)
             while True:
-                request = flow.send(self._send(request, service))
+                reply = self._send(request, service)
+                request = flow.send(reply)
         except StopIteration as done:
             token: Token = done.value
             return token
+        except AccessError as error:
+            if reply is not None and reply.status == 401 and not login.is_anonymous:
+                self._refused = (login, error)
+            raise
 
     def challenged(self, reply: Reply, scopes: Scopes, sent: Mapping[str, str]) -> bool:
         """Learn from a 401. True when another try makes sense; raises `AccessError` when the credential is refused."""
@@ -317,8 +363,7 @@ class RegistryAuthoriser:
         self._challenge = challenge
         if challenge.scheme == "basic":
             return self._basic_refused(sent)
-        self._forget_tokens(scopes, challenge, sent)
-        return True
+        return self._is_worth_another_token(scopes, challenge, sent)
 
     def _basic_refused(self, sent: Mapping[str, str]) -> bool:
         login = self.login()
@@ -327,12 +372,14 @@ class RegistryAuthoriser:
                 f"{self._origin} wants a user name and password, and no credential was found for it ({login.source})",
                 hint=f"log in with `ci-registry login {self._origin.netloc}` or see `ci-registry credentials explain`",
             )
-        if sent.get("Authorization") == basic(login):
-            raise AccessError(
-                f"{self._origin} refused user '{login.username}' from {login.source} (401)",
-                hint=self._refused_hint,
-            )
-        return True
+        if sent.get("Authorization") != basic(login):
+            return True
+        refused = AccessError(
+            f"{self._origin} refused user '{login.username}' from {login.source} (401)", hint=self._refused_hint
+        )
+        if not self._proven:
+            self._refused = (login, refused)
+        raise refused
 
     def explain(self, failed: AccessError) -> AccessError:
         """Whose credential may not do this: the denial of a right names the login it was denied to."""
@@ -345,15 +392,29 @@ class RegistryAuthoriser:
             hint = "give this account the right to do that, or use another one"
         return AccessError(f"{failed.message} ({said})", hint=hint)
 
-    def _forget_tokens(self, scopes: Scopes, challenge: Challenge, sent: Mapping[str, str]) -> None:
+    def _is_worth_another_token(self, scopes: Scopes, challenge: Challenge, sent: Mapping[str, str]) -> bool:
+        """Drop the refused token. A token service grants what is permitted of what is asked and says so to nobody: a
+        scope that a fresh token does not hold either is denied."""
         if not sent.get("Authorization"):
-            return
+            return True
         refused = sent["Authorization"].removeprefix("Bearer ")
         with self._token_lock:
             self._tokens = {known: token for known, token in self._tokens.items() if token.value != refused}
-        if challenge.parameters.get("error") == "insufficient_scope":
-            asked = frozenset(challenge.parameters.get("scope", "").split())
-            self._extra[scopes] = self._extra.get(scopes, scopes) | asked
+            if challenge.parameters.get("error") != "insufficient_scope":
+                return True
+            had = self._extra.get(scopes, scopes)
+            wanted = had | {_in_order(scope) for scope in challenge.parameters.get("scope", "").split()}
+            if wanted == had and wanted in self._denied:
+                return False
+            self._extra[scopes] = wanted
+            self._denied.add(wanted)
+            return True
+
+
+def _in_order(scope: str) -> str:
+    """A scope with its actions as we write them: registries name them in any order."""
+    name, _, actions = scope.rpartition(":")
+    return f"{name}:{','.join(sorted(actions.split(',')))}"
 
 
 def _preferred(challenges: list[Challenge]) -> Challenge | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -45,7 +46,8 @@ class Connection(http.client.HTTPConnection):
         host, port = dial.connect_to if dial.connect_to and own else (origin.host, origin.port)
         super().__init__(proxy.host if proxy else host, proxy.port if proxy else port, timeout=CONNECT_SECONDS)
         self.origin, self.proxy, self.dial, self.is_own = origin, proxy, dial, own
-        self.used = False
+        self.may_break = True
+        """Whether a run that is stopped may cut it off."""
         login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
         self.absolute_headers = login if proxy and not origin.is_tls else {}
         if proxy and origin.is_tls:
@@ -67,37 +69,58 @@ class Connection(http.client.HTTPConnection):
         if self.sock is not None:
             self.sock.settimeout(seconds)
 
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the other side has closed an idle connection, or sent what nobody asked for."""
+        if self.sock is None:
+            return True
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
+
     def abort(self) -> None:
         """Break whatever another thread is doing on it."""
         sock = self.sock
         if sock is not None:
             with contextlib.suppress(OSError):  # already closed
-                sock.shutdown(socket.SHUT_RDWR)
+                # Not SSLSocket's own shutdown: that drops the encryption first, and what another thread is just
+                # sending would go out in plain text.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class Pool:
-    """Idle connections of every origin a client met, last used first; and those in use, for cancelling."""
+    """Idle connections of every origin a client met, last used first; and those in use, for cancelling.
+
+    `abort` may be called by a signal handler, which can interrupt any of these methods: the lock is reentrant.
+    """
 
     def __init__(self, dial: Dial, own_origin: Origin) -> None:
         self._dial, self._own_origin = dial, own_origin
         self._idle: dict[Origin, list[Connection]] = {}
         self._busy: set[Connection] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
-    def take(self, origin: Origin, fresh: bool = False) -> Connection:
+    def take(self, origin: Origin, fresh: bool = False, may_break: bool = True) -> Connection:
+        """An idle connection that is still good, or a new one, which connects when it is first used."""
+        connection = None
+        while not fresh and (connection := self._take_idle(origin)) is not None and connection.is_dropped:
+            connection.close()
+        if connection is None:
+            connection = Connection(origin, self._dial, own=origin == self._own_origin)
+        connection.may_break = may_break
+        with self._lock:
+            self._busy.add(connection)
+        return connection
+
+    def _take_idle(self, origin: Origin) -> Connection | None:
         with self._lock:
             idle = self._idle.get(origin)
-            connection = idle.pop() if idle and not fresh else None
-            if connection is None:
-                connection = Connection(origin, self._dial, own=origin == self._own_origin)
-            self._busy.add(connection)
-            return connection
+            return idle.pop() if idle else None
 
     def give_back(self, connection: Connection, reusable: bool) -> None:
         with self._lock:
             self._busy.discard(connection)
             if reusable and connection.sock is not None:
-                connection.used = True
                 self._idle.setdefault(connection.origin, []).append(connection)
                 return
         connection.close()
@@ -106,7 +129,8 @@ class Pool:
         with self._lock:
             busy = list(self._busy)
         for connection in busy:
-            connection.abort()
+            if connection.may_break:
+                connection.abort()
 
     def close(self) -> None:
         with self._lock:
@@ -163,6 +187,8 @@ def _network_sentence(connection: Connection, error: Exception) -> tuple[str, st
     where = f"{connection.host}:{connection.port}"
     via = f" (the proxy set by {connection.proxy.said_by})" if connection.proxy else ""
     text = str(error)
+    if isinstance(error, http.client.InvalidURL):
+        return f"its address can't be asked for ({text})", "check the address", False
     if "Tunnel connection failed" in text:
         return _refused_by_proxy(connection, text.partition("failed: ")[2] or text, "connect to")
     if isinstance(error, socket.gaierror):

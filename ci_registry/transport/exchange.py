@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import RemoteError
+from ..errors import RemoteError, TransportError
 from .connection import NETWORK_ERRORS, Connection
 from .problem import ERROR_BODY_LIMIT
 
@@ -19,6 +20,7 @@ COMMIT_SECONDS = 900.0
 """How long the last answer of an upload may take: some storages move the whole blob then."""
 
 _SMALL_BODY = 64 * 1024
+_EARLY_SECONDS = 2.0
 
 
 @dataclass
@@ -52,13 +54,39 @@ class Stream:
             raise self._client.failure(self._connection, error, f"reading from {self.reply.url}") from error
         return count
 
+    def skip(self, count: int) -> None:
+        """Read `count` bytes and drop them."""
+        buffer = memoryview(bytearray(min(count, _SMALL_BODY)))
+        while count and (read := self.readinto(buffer[: min(count, len(buffer))])):
+            count -= read
+
     def read_all(self, limit: int) -> bytes:
-        """The rest of the body, at most `limit` bytes."""
+        """The rest of the body, at most `limit` bytes. One that ends too early raises `TransportError`."""
         try:
-            return self._response.read(limit)
+            body = self._response.read(limit)
+            left = self._response.length or 0
+            if len(body) < limit and left:
+                raise http.client.IncompleteRead(body, left)
         except NETWORK_ERRORS as error:
             self.close(broken=True)
             raise self._client.failure(self._connection, error, f"reading from {self.reply.url}") from error
+        return body
+
+    def read_whole(self, limit: int) -> None:
+        """Read a good answer into its reply; one with more than `limit` bytes is an error."""
+        body = self.read_all(limit + 1)
+        self.close(broken=len(body) > limit)
+        if len(body) > limit:
+            raise RemoteError(f"{self.reply.url} answered with more than the {limit} bytes such an answer may have")
+        self.reply.body = body
+
+    def read_refusal(self) -> None:
+        """Read what a refusal says, as far as it can be had."""
+        try:
+            self.reply.body = self.read_all(ERROR_BODY_LIMIT)
+        except TransportError:
+            self.reply.body = b""
+        self.close()
 
     def close(self, broken: bool = False) -> None:
         if self._open:
@@ -77,9 +105,13 @@ class Stream:
 class Exchange:
     """A request whose body is pushed: `send()` as often as needed, then `finish()`."""
 
-    def __init__(self, client: Client, connection: Connection, method: str, url: str, chunked: bool) -> None:
+    def __init__(
+        self, client: Client, connection: Connection, method: str, url: str, chunked: bool, sent: Mapping[str, str]
+    ) -> None:
         self._client, self._connection = client, connection
         self._method, self._url, self._chunked = method, url, chunked
+        self.sent = sent
+        """The headers that said who calls."""
         self._patience: float | None = None
         self._open = True
 
@@ -115,25 +147,28 @@ class Exchange:
     def _early_answer(self) -> Reply | None:
         # A server that refuses a body answers and closes while we still send; what it said is what matters.
         try:
-            self._connection.wait(2.0)
-            reply = self._client.read_reply(self._connection, self._method, self._url, ERROR_BODY_LIMIT, reuse=False)
-        except NETWORK_ERRORS:
-            self.close()
+            self._connection.wait(_EARLY_SECONDS)
+            return self._client.read_reply(self._connection, self._method, self._url, ERROR_BODY_LIMIT, reuse=False)
+        except (*NETWORK_ERRORS, TransportError):
             return None
-        self._open = False
-        return reply
+        finally:
+            self.close()
 
     def finish(self, seconds: float = COMMIT_SECONDS) -> Reply:
         """End the body and wait for the answer."""
-        if self._chunked:
-            self._push(b"0\r\n\r\n")
-        self._open = False
-        self._connection.wait(seconds)
         try:
-            return self._client.read_reply(self._connection, self._method, self._url, ERROR_BODY_LIMIT)
+            if self._chunked:
+                self._push(b"0\r\n\r\n")
+            self._connection.wait(seconds)
+            reply = self._client.read_reply(self._connection, self._method, self._url, ERROR_BODY_LIMIT)
+            self._open = False
+            return reply
+        except EarlyAnswerError as error:
+            return error.reply
         except NETWORK_ERRORS as error:
-            self._client.pool.give_back(self._connection, reusable=False)
             raise self._client.failure(self._connection, error, f"sending to {self._url}") from error
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Drop the request; the connection can't be used again."""

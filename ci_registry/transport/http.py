@@ -6,17 +6,20 @@ Built on http.client, driven by hand so that a body can be pushed chunk by chunk
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
-from ..errors import AccessError, CiRegistryError, Interrupted, RemoteError, TransportError
+from ..errors import AccessError, CiRegistryError, Interrupted, RemoteError, TransportError, UsageError
+from ..redaction import redact
 from .connection import NETWORK_ERRORS, STALE, Connection, Dial, Pool, network_failure, proxy_refusal
 from .exchange import Exchange, Reply, Stream
 from .limiter import Limiter
-from .origin import Origin
+from .origin import Origin, normal_url
 from .problem import ERROR_BODY_LIMIT, diagnostics, problem
 from .retry import RETRY_STATUSES, Attempts, Cancel, retry_after_seconds
 
@@ -25,6 +28,8 @@ __all__ = ["Authoriser", "Client", "Scopes"]
 ANSWER_SECONDS = 60.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
+_CHALLENGES = 2
+_WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _FINAL_CODES = ("MANIFEST_", "BLOB_", "NAME_", "TAG_", "DIGEST_", "SIZE_", "UNSUPPORTED", "DENIED")
 
 Scopes = frozenset[str]
@@ -41,8 +46,12 @@ class Authoriser(Protocol):
         """After a 401 or 403: True to send the request again; may raise `AccessError` with the reason."""
         ...
 
+    def accepted(self, sent: Mapping[str, str]) -> None:
+        """A request with these headers was not turned away for who sent it."""
+        ...
+
     def first_contact(self) -> Any:
-        """A context manager that lets one request through alone while nothing is known of the host yet."""
+        """A context manager that lets requests through one by one until the host and the login are known."""
         ...
 
     def explain(self, failed: AccessError) -> AccessError:
@@ -86,10 +95,12 @@ class Client:
         self._on_warning, self._on_reply, self._explain = on_warning, on_reply, explain
         self._retries_throttled, self._prefix = retries_throttled, prefix
         self._warned: set[str] = set()
+        self._warned_lock = threading.Lock()
         self._user_agent = _user_agent()
         self.cancel.on_set(self.pool.abort)
 
     def close(self) -> None:
+        self.cancel.forget(self.pool.abort)
         self.pool.close()
 
     def for_cleanup(self) -> Client:
@@ -105,7 +116,10 @@ class Client:
 
     def url(self, path: str, base: str | None = None) -> str:
         """An absolute URL; a Location or Link is resolved against the URL of its request, its query untouched."""
-        url = urljoin(base or str(self.origin), path)
+        try:
+            url = normal_url(urljoin(base or str(self.origin), path))
+        except (UsageError, ValueError) as error:
+            raise RemoteError(f"{self.origin} names the address '{path[:200]}', which can't be asked") from error
         if self._prefix and url.startswith(f"{self.origin}/v2/"):
             # Nexus names its own paths without the one it was reached by.
             return f"{self.origin}{self._prefix}{url[len(str(self.origin)) :]}"
@@ -134,7 +148,7 @@ class Client:
             return reply
         return spoken if spoken.status == reply.status else reply
 
-    # -- whole answers -------------------------------------------------------------------------------------------
+    # -- whole and streamed answers ------------------------------------------------------------------------------
 
     def request(
         self,
@@ -147,18 +161,13 @@ class Client:
         limit: int = ERROR_BODY_LIMIT,
         retry: bool = True,
         base: str | None = None,
+        follow: bool = False,
     ) -> Reply:
         """Send a request and read its answer, whatever its status; retries what may be retried.
 
-        At most `limit` bytes of a good answer are read: a longer one is an error. Redirects are not followed.
+        A good answer of more than `limit` bytes is an error. For `follow` see `open`.
         """
-        with self.open(method, path, headers=headers, body=body, scopes=scopes, retry=retry, base=base) as stream:
-            reply = stream.reply
-            if not reply.body and method != "HEAD":
-                reply.body = _read_capped(stream, limit)
-            return reply
-
-    # -- streamed answers ----------------------------------------------------------------------------------------
+        return self._answer(method, self.url(path, base), headers or {}, body, scopes, retry, follow, limit).reply
 
     def open(
         self,
@@ -166,107 +175,109 @@ class Client:
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
         scopes: Scopes = frozenset(),
-        retry: bool = True,
-        base: str | None = None,
         follow: bool = False,
     ) -> Stream:
-        """Send a request and hand back its answer with the body unread (a refusal's body is read, capped).
+        """Send a request and hand back its answer with the body unread (that of a refusal is read, capped).
 
-        With `follow`, redirects are followed, to other hosts without credentials (GET of blobs).
+        With `follow`, redirects are followed, to other hosts without credentials.
         """
-        url = self.url(path, base)
+        return self._answer(method, self.url(path), headers or {}, b"", scopes, True, follow, None)
+
+    def _answer(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        scopes: Scopes,
+        retry: bool,
+        follow: bool,
+        limit: int | None,
+    ) -> Stream:
+        """An answer after all retries, challenges and redirects; whole if there is a `limit`."""
         attempts = Attempts(self.retry_seconds, self.cancel)
         challenges = hops = 0
         first_url, renewed = url, False
         while True:
             try:
-                stream, sent = self._once(method, url, headers or {}, body, scopes)
+                stream, again = self._once(method, url, headers, body, scopes, challenges < _CHALLENGES)
+                reply = stream.reply
+                if limit is not None and reply.status < 300:
+                    stream.read_whole(limit)
             except TransportError as error:
                 if retry and error.retryable and self._within(error, attempts) and attempts.again():
                     continue
                 raise
-            reply = stream.reply
-            if follow and reply.status in _REDIRECTS and hops < _HOPS and reply.headers.get("Location"):
-                hops += 1
-                stream.close(broken=True)
-                url = self.url(reply.headers["Location"], url)
-                continue
-            if reply.status in (401, 403) and challenges < 2 and self._answer_challenge(stream, scopes, sent):
+            if again:
                 challenges += 1
-                continue
-            if reply.status == 403 and hops and not renewed and Origin.parse(url) != self.origin:
+            elif follow and reply.status in _REDIRECTS and hops < _HOPS and reply.headers.get("Location"):
+                hops += 1
+                url = self.url(reply.headers["Location"], url)
+            elif reply.status == 403 and hops and not renewed and Origin.parse(url) != self.origin:
                 # A signed address that ended before it was used: the registry gives another.
-                stream.close(broken=True)
                 renewed, hops, url = True, 0, first_url
-                continue
-            if reply.status in RETRY_STATUSES and self._try_again(stream, attempts, retry):
-                continue
-            return stream
+            elif reply.status not in RETRY_STATUSES or not self._try_again(reply, attempts, retry):
+                return stream
 
     def _within(self, error: TransportError, attempts: Attempts) -> bool:
         # Nobody listening is rarely cured by waiting minutes; a service that is just starting is.
         return not isinstance(error.__cause__, ConnectionRefusedError) or attempts.count < 4
 
-    def _answer_challenge(self, stream: Stream, scopes: Scopes, sent: Mapping[str, str]) -> bool:
-        reply = stream.reply
-        if self.authoriser is None or Origin.parse(reply.url) != self.origin:
-            return False
-        _read_refusal(stream)
-        return self.authoriser.challenged(reply, scopes, sent)
-
-    def _try_again(self, stream: Stream, attempts: Attempts, retry: bool) -> bool:
-        reply = stream.reply
-        _read_refusal(stream)
+    def _try_again(self, reply: Reply, attempts: Attempts, retry: bool) -> bool:
         after = retry_after_seconds(reply.headers)
-        self.limiter.throttled(after or 0.0)
+        self._throttled(after)
         if after is None and reply.status == 429 and not self._retries_throttled:
             return False
         if not retry or any(entry.code.startswith(_FINAL_CODES) for entry in diagnostics(reply.body)):
             return False
         return (reply.status != 500 or attempts.count < 6) and attempts.again(after)
 
+    def _throttled(self, after: float | None) -> None:
+        # A pause that is longer than anybody waits ends this request; the others are to find out for themselves.
+        self.limiter.throttled(after if after is not None and after <= self.retry_seconds else 0.0)
+
     def _once(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, scopes: Scopes
-    ) -> tuple[Stream, Mapping[str, str]]:
-        with self._first_contact(url):
-            sent = self._authorisation(url, scopes)
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, scopes: Scopes, may_ask: bool
+    ) -> tuple[Stream, bool]:
+        """One answer, and whether to ask again with another authorisation."""
+        authoriser = self._authoriser_for(url)
+        with authoriser.first_contact() if authoriser else nullcontext():
+            sent = authoriser.headers(scopes) if authoriser else {}
             self.cancel.sleep(self.limiter.delay())
             started = time.monotonic()
             stream = self._exchange(method, url, {**headers, **sent}, body)
             if stream.reply.status < 500 and stream.reply.status != 429:
                 self.limiter.answered(time.monotonic() - started)
-            return stream, sent
+            if stream.reply.status >= 300:
+                stream.read_refusal()
+            return stream, authoriser is not None and self._challenged(stream.reply, scopes, sent, may_ask)
 
-    def _first_contact(self, url: str) -> Any:
-        if self.authoriser is None or not url.startswith(str(self.origin)):
-            return _no_lock()
-        return self.authoriser.first_contact()
+    def _authoriser_for(self, url: str) -> Authoriser | None:
+        """Nobody but the registry itself is shown a credential."""
+        return self.authoriser if Origin.parse(url) == self.origin else None
 
-    def _authorisation(self, url: str, scopes: Scopes) -> Mapping[str, str]:
-        if self.authoriser is None or Origin.parse(url) != self.origin:
-            return {}
-        return self.authoriser.headers(scopes)
+    def _challenged(self, reply: Reply, scopes: Scopes, sent: Mapping[str, str], may_ask: bool) -> bool:
+        assert self.authoriser is not None  # noqa: S101 - asked only where there is one
+        if reply.status in (401, 403) and may_ask and self.authoriser.challenged(reply, scopes, sent):
+            return True
+        if reply.status != 401:
+            self.authoriser.accepted(sent)
+        return False
 
     def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Stream:
-        fresh = False
-        while True:
-            self.cancel.check()
-            connection = self.pool.take(Origin.parse(url), fresh)
-            reused = connection.sock is not None
-            try:
-                self._send_head(connection, method, url, headers, len(body), body)
-                return self._read_head(connection, method, url)
-            except NETWORK_ERRORS as error:
-                self.pool.give_back(connection, reusable=False)
-                if reused and isinstance(error, STALE):
-                    fresh = True  # the server closed an idle connection; that is no failure
-                    continue
-                raise self.failure(connection, error, f"{method} {url}") from error
-            except CiRegistryError:
-                self.pool.give_back(connection, reusable=False)
-                raise
+        try:
+            return self._exchange_once(method, url, headers, body)
+        except _StaleError:
+            return self._exchange_once(method, url, headers, body, fresh=True)
+
+    def _exchange_once(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, fresh: bool = False
+    ) -> Stream:
+        # A POST opens an upload, and only its answer says where to cancel that: it is not cut off.
+        with self._connected(method, url, fresh, may_break=method != "POST") as connection:
+            self._send_head(connection, method, url, headers, len(body), body)
+            return self._read_head(connection, method, url)
 
     # -- pushed bodies -------------------------------------------------------------------------------------------
 
@@ -274,22 +285,46 @@ class Client:
         self, method: str, url: str, *, headers: Mapping[str, str], length: int | None, scopes: Scopes
     ) -> Exchange:
         """Start a request whose body is pushed; `length` in bytes, or None for a chunked body. Not retried here."""
-        with self._first_contact(url):
-            sent = self._authorisation(url, scopes)
-        self.cancel.sleep(self.limiter.delay())
-        connection = self.pool.take(Origin.parse(url), fresh=False)
+        authoriser = self._authoriser_for(url)
+        sent = authoriser.headers(scopes) if authoriser else {}
         framing = {"Transfer-Encoding": "chunked"} if length is None else {}
+        self.cancel.sleep(self.limiter.delay())
         try:
-            self._send_head(connection, method, url, {**headers, **sent, **framing}, length)
-        except NETWORK_ERRORS as error:
-            self.pool.give_back(connection, reusable=False)
-            raise self.failure(connection, error, f"{method} {url}") from error
-        except CiRegistryError:
-            self.pool.give_back(connection, reusable=False)
-            raise
-        return Exchange(self, connection, method, url, chunked=length is None)
+            return self._begin_once(method, url, {**headers, **sent, **framing}, length, sent)
+        except _StaleError:
+            return self._begin_once(method, url, {**headers, **sent, **framing}, length, sent, fresh=True)
+
+    def _begin_once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        length: int | None,
+        sent: Mapping[str, str],
+        fresh: bool = False,
+    ) -> Exchange:
+        with self._connected(method, url, fresh) as connection:
+            self._send_head(connection, method, url, headers, length)
+            return Exchange(self, connection, method, url, length is None, sent)
 
     # -- one connection ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _connected(self, method: str, url: str, fresh: bool, may_break: bool = True) -> Iterator[Connection]:
+        """A connection, given back when something goes wrong on it."""
+        self.cancel.check()
+        connection = self.pool.take(Origin.parse(url), fresh, may_break)
+        reused = connection.sock is not None
+        try:
+            yield connection
+        except NETWORK_ERRORS as error:
+            self.pool.give_back(connection, reusable=False)
+            if reused and isinstance(error, STALE) and not self.cancel:
+                raise _StaleError from error
+            raise self.failure(connection, error, f"{method} {url}") from error
+        except BaseException:
+            self.pool.give_back(connection, reusable=False)
+            raise
 
     def _send_head(
         self,
@@ -311,6 +346,8 @@ class Client:
             connection.putheader(name, value)
         connection.endheaders(body or None)
         connection.wait(self.answer_seconds)
+        if connection.may_break:
+            self.cancel.check()  # it may have connected after all the others were cut off
 
     def _read_head(self, connection: Connection, method: str, url: str) -> Stream:
         response = connection.getresponse()
@@ -318,6 +355,8 @@ class Client:
         refused = proxy_refusal(connection, reply.status, reply.headers)
         if refused is not None:
             raise refused
+        if method == "HEAD":
+            response.read()  # there is nothing to read, but only this says that the connection is free
         self._note_warnings(reply)
         if self._on_reply is not None and connection.origin == self.origin:
             self._on_reply(reply)
@@ -328,16 +367,19 @@ class Client:
         stream = self._read_head(connection, method, url)
         stream.reply.body = stream.read_all(limit)
         if stream.reply.status in RETRY_STATUSES:
-            self.limiter.throttled(retry_after_seconds(stream.reply.headers) or 0.0)
+            self._throttled(retry_after_seconds(stream.reply.headers))
         stream.close(broken=not reuse)
         return stream.reply
 
     def _note_warnings(self, reply: Reply) -> None:
-        for value in reply.header_values("Warning"):
-            text = value.split('"')[1] if value.startswith("299") and value.count('"') >= 2 else ""
-            if text and text not in self._warned and self._on_warning is not None:
-                self._warned.add(text)
-                self._on_warning(text)
+        texts = [text for value in reply.header_values("Warning") for text in _WARNING.findall(value)]
+        if not texts or self._on_warning is None:
+            return
+        with self._warned_lock:
+            fresh = [text for text in dict.fromkeys(texts) if text not in self._warned]
+            self._warned.update(fresh)
+        for text in fresh:
+            self._on_warning(redact(text))
 
     def failure(self, connection: Connection, error: Exception, attempt: str) -> CiRegistryError:
         """A foreign network error as ours; `Interrupted` when it is us who broke the connection."""
@@ -345,27 +387,11 @@ class Client:
         return network_failure(connection, error, attempt)
 
 
-@contextmanager
-def _no_lock() -> Iterator[None]:
-    yield
-
-
-def _read_capped(stream: Stream, limit: int) -> bytes:
-    body = stream.read_all(limit + 1)
-    if len(body) > limit and stream.reply.status < 300:
-        stream.close(broken=True)
-        raise RemoteError(f"{stream.reply.url} answered with more than the {limit} bytes such an answer may have")
-    return body[:limit]
-
-
-def _read_refusal(stream: Stream) -> None:
-    reply = stream.reply
-    reply.body = stream.read_all(ERROR_BODY_LIMIT) if reply.method != "HEAD" else b""
-    stream.close()
+class _StaleError(Exception):
+    """A kept connection turned out to have been closed by the server: no failure, but a reason for a new one."""
 
 
 def _user_agent() -> str:
     from .._version import __version__
 
     return f"ci-registry/{__version__}"
-

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import string
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..errors import UsageError
 
-__all__ = ["Origin", "is_loopback"]
+__all__ = ["Origin", "is_loopback", "normal_url"]
 
 _PORTS = {"http": 80, "https": 443}
+_AUTHORITY_END = re.compile("[/?#]|$")
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,14 @@ class Origin:
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme])
 
     @property
+    def has_default_port(self) -> bool:
+        return self.port == _PORTS[self.scheme]
+
+    @property
     def netloc(self) -> str:
         """`host[:port]`, the port left out where the scheme implies it; what the Host header holds."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.has_default_port else f"{host}:{self.port}"
 
     @property
     def is_tls(self) -> bool:
@@ -45,6 +52,19 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}"
+
+
+def normal_url(url: str) -> str:
+    """The URL with its origin as `Origin` writes it, so that one begins with the other; the rest to the letter.
+
+    What can't stand in a request line (blanks, letters beyond ASCII) is percent-encoded; a user part and a fragment go.
+    """
+    origin = Origin.parse(url)
+    rest = url.partition("://")[2]
+    match = _AUTHORITY_END.search(rest)
+    path = rest[match.start() :].partition("#")[0] if match else ""
+    path = quote(path, safe=string.punctuation, encoding="latin-1", errors="replace")
+    return f"{origin}{'' if path.startswith('/') else '/'}{path}"
 
 
 def is_loopback(host: str) -> bool:

@@ -20,6 +20,8 @@ __all__ = ["ERROR_BODY_LIMIT", "Answer", "Diagnostic", "diagnostics", "problem"]
 ERROR_BODY_LIMIT = 64 * 1024
 """Bytes of an error body that are read; the rest is dropped."""
 
+_PAGE_LIMIT = 8 * 1024
+
 
 class Answer(Protocol):
     """What is needed of a reply to explain it."""
@@ -51,7 +53,7 @@ def diagnostics(body: bytes) -> list[Diagnostic]:
         return []
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [Diagnostic("", redact(_plain(text)))]
     found = [_diagnostic(entry) for entry in _entries(document)]
     return found or [Diagnostic("", redact(_plain(text)))]
@@ -86,6 +88,7 @@ def _detail(detail: Any) -> str:
 
 def _plain(text: str) -> str:
     """A proxy's HTML page as the one line that says something."""
+    text = text[:_PAGE_LIMIT]
     if "<" not in text:
         return " ".join(text.split())[:300]
     title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
