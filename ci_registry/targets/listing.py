@@ -18,9 +18,7 @@ _PAGES = 10_000
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?', re.IGNORECASE)
 
 
-def pages(
-    client: Client, path: str, attempt: str, scopes: Scopes, accepted: Collection[int] = ()
-) -> Iterator[Reply]:
+def pages(client: Client, path: str, attempt: str, scopes: Scopes, accepted: Collection[int] = ()) -> Iterator[Reply]:
     """Each page of a listing, by its Link headers, verbatim. `accepted` statuses besides 200 end it, unjudged.
 
     A Link to another origin, or one that was followed before, is an error: credentials stay, and loops end.
@@ -31,7 +29,7 @@ def pages(
         if url in seen or len(seen) > _PAGES:
             raise RemoteError(f"{attempt} failed: the registry's pages go round in a circle")
         seen.add(url)
-        reply = client.request("GET", url, scopes=scopes, limit=LISTING_LIMIT)
+        reply = client.request("GET", url, scopes=scopes, limit=LISTING_LIMIT, follow=True)
         if reply.status != 200 and reply.status not in accepted:
             raise client.problem(reply, attempt)
         yield reply
@@ -43,7 +41,7 @@ def _next_page(client: Client, reply: Reply, attempt: str) -> str | None:
     if match is None:
         return None
     url = client.url(match.group(1), reply.url)
-    if Origin.parse(url) != client.origin:
+    if Origin.parse(url) != Origin.parse(reply.url):
         raise RemoteError(f"{attempt} failed: the next page is said to be at another host, {Origin.parse(url)}")
     return url
 
@@ -52,8 +50,10 @@ def strings(reply: Reply, key: str) -> list[str]:
     """The list of names under `key`; distribution writes null for an empty one."""
     try:
         values = json.loads(reply.body).get(key)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RemoteError(f"{reply.url} answered with something that is not a listing") from error
+    if not isinstance(values, list | None):
+        raise RemoteError(f"{reply.url} answered with something that is not a listing")
     return [str(value) for value in values or []]
 
 

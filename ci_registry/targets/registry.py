@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
-from ..errors import CiRegistryError, ConflictError, IntegrityError, NotFoundError, RemoteError
+from ..errors import (
+    AccessError,
+    CiRegistryError,
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    ReferenceSyntaxError,
+    RemoteError,
+)
 from ..model.descriptor import Descriptor, Digest, digest_of
 from ..model.manifest import ACCEPT, MANIFEST_LIMIT, Manifest, is_manifest, parse_manifest
 from ..transport.exchange import Reply, Stream
@@ -16,6 +25,7 @@ from ..transport.problem import diagnostics
 from .base import Location, Mounted, Present, Session, Writer
 from .fallback_tag import add_referrer, listed_referrers
 from .listing import pages, strings
+from .tag_memory import TagMemory
 from .upload import Upload, continue_upload
 
 __all__ = ["RegistryRepository"]
@@ -50,8 +60,7 @@ class RegistryRepository:
         self._writing = False
         self._recent: OrderedDict[str, Manifest] = OrderedDict()
         self._lock = threading.Lock()
-        self._new: bool | None = None
-        self._known_tags: frozenset[str] | None = None
+        self._seen = TagMemory(lambda: self._tag_pages(accepted=(404,)))
         self._no_referrers_api = False
         self._fallback_lock = threading.Lock()
 
@@ -89,45 +98,56 @@ class RegistryRepository:
             raise self._not_found(reference, reply)
         if reply.status != 200:
             raise self.client.problem(reply, f"reading the manifest {where}")
-        self._check_bytes(reference, reply)
+        digest = self._checked_digest(reference, reply)
         manifest = parse_manifest(reply.body, reply.headers.get("Content-Type") or "", where)
+        if manifest.digest != digest:
+            # Named by another algorithm than ours, and found right.
+            manifest = replace(manifest, descriptor=replace(manifest.descriptor, digest=digest))
         with self._lock:
             self._recent[manifest.digest] = manifest
             while len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
         return manifest
 
-    def _check_bytes(self, reference: str, reply: Reply) -> None:
-        """Compare with the digest asked for, or stated, before anything is made of the bytes."""
-        stated = reply.headers.get("Docker-Content-Digest") or ""
-        if ":" in reference and Digest(reference).algorithm == "sha256":
-            stated = reference
-        found = digest_of(reply.body)
-        if stated.startswith("sha256:") and stated != found:
+    def _checked_digest(self, reference: str, reply: Reply) -> Digest:
+        """The digest of the answer, which has to be the one asked for, or stated."""
+        stated = reference if ":" in reference else reply.headers.get("Docker-Content-Digest") or ""
+        asked = _digest(stated)
+        found = digest_of(reply.body, asked.algorithm if asked else "sha256")
+        if asked is not None and asked != found:
             raise IntegrityError(
-                f"reading the manifest {self._named(reference)} gave bytes whose digest is {found}, "
-                f"not {stated}",
+                f"reading the manifest {self._named(reference)} gave bytes whose digest is {found}, not {stated}",
                 hint="the registry, or a proxy in front of it, changes what it stores",
             )
+        return found
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> _Fetch:
         return _Fetch(self, descriptor, offset)
 
     def open_blob(self, descriptor: Descriptor, offset: int) -> Stream:
         """The blob's bytes from `offset` on, redirects followed without credentials."""
-        headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
+        # A storage that keeps compressed objects would otherwise unpack them on the way.
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-{descriptor.size - 1}"
         path = f"/v2/{self.name}/blobs/{descriptor.digest}"
         stream = self.client.open("GET", path, headers=headers, scopes=self._scopes, follow=True)
-        if stream.reply.status == (206 if offset else 200):
-            return stream
-        attempt = f"reading {descriptor.digest} from {self.location.name}"
-        if stream.reply.status == 200:
+        reply, attempt = stream.reply, f"reading {descriptor.digest} from {self.location.name}"
+        if reply.status == 200 and offset:
+            stream.skip(offset)  # whoever does not know ranges sends it from the start again
+        elif reply.status == 206 and not (reply.headers.get("Content-Range") or "").startswith(f"bytes {offset}-"):
             stream.close(broken=True)
-            raise RemoteError(f"{attempt} from byte {offset} failed: the registry sent it from the start again")
-        if not stream.reply.body:
-            stream.reply.body = stream.read_all(64 * 1024)
-        stream.close()
-        raise self.client.problem(stream.reply, attempt)
+            said = reply.headers.get("Content-Range") or "none"
+            raise RemoteError(f"{attempt} from byte {offset} failed: the range that came back is {said}")
+        elif reply.status == 416:
+            raise IntegrityError(
+                f"{attempt} failed: the registry has not more than {offset} of the {descriptor.size} bytes that its "
+                "manifest says",
+                hint="the source is damaged; push that image again",
+            )
+        elif reply.status not in (200, 206):
+            raise self.client.problem(reply, attempt)
+        return stream
 
     def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
         return {descriptor for descriptor in descriptors if self._has(descriptor)}
@@ -135,9 +155,7 @@ class RegistryRepository:
     def _has(self, descriptor: Descriptor) -> bool:
         if is_manifest(descriptor.media_type):
             return self._head_manifest(descriptor.digest) is not None
-        reply = self.client.request(
-            "HEAD", f"/v2/{self.name}/blobs/{descriptor.digest}", scopes=self._scopes
-        )
+        reply = self.client.request("HEAD", f"/v2/{self.name}/blobs/{descriptor.digest}", scopes=self._scopes)
         # A redirect means that the storage has it; following it with HEAD would break a URL that is signed for GET.
         if reply.status in (200, 301, 302, 303, 307, 308):
             return True
@@ -147,17 +165,21 @@ class RegistryRepository:
 
     def _head_manifest(self, reference: str) -> Descriptor | None:
         reply = self.client.request(
-            "HEAD", f"/v2/{self.name}/manifests/{reference}", headers={"Accept": ACCEPT}, scopes=self._scopes
+            "HEAD",
+            f"/v2/{self.name}/manifests/{reference}",
+            headers={"Accept": ACCEPT},
+            scopes=self._scopes,
+            follow=True,
         )
         if reply.status == 404:
             return None
         if reply.status != 200:
             raise self.client.problem(reply, f"looking for {self._named(reference)}")
-        digest = reply.headers.get("Docker-Content-Digest")
-        size = reply.headers.get("Content-Length")
-        if not digest or not size:
+        digest = _digest(reply.headers.get("Docker-Content-Digest") or "")
+        size = reply.headers.get("Content-Length") or ""
+        if digest is None or not size.isdecimal():
             return self._read_manifest(reference).descriptor
-        return Descriptor((reply.headers.get("Content-Type") or "").partition(";")[0], Digest(digest), int(size))
+        return Descriptor((reply.headers.get("Content-Type") or "").partition(";")[0], digest, int(size))
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -168,24 +190,34 @@ class RegistryRepository:
             resumed = continue_upload(self, descriptor, session)
             if resumed is not None:
                 return resumed
-        query, scopes = "", self._push
-        mount = mount_from[0] if mount_from and self._mounts and descriptor is not None else ""
-        if mount and descriptor is not None:
-            query = f"?mount={descriptor.digest}&from={quote(mount, safe='/')}"
-            scopes = scopes | {f"repository:{mount}:pull"}
-        reply = self.client.request("POST", f"/v2/{self.name}/blobs/uploads/{query}", scopes=scopes)
-        if mount and reply.status in (401, 403):
-            # No right to read the other repository is a reason to upload, not to fail.
-            return self.writer(descriptor)
-        if reply.status == 201 and mount:
+        mount = mount_from[0] if mount_from and self._mounts else ""
+        reply = self._mount(descriptor, mount) if mount and descriptor is not None else None
+        if reply is not None and reply.status == 201:
             return Mounted(mount)
+        if reply is None:
+            reply = self.client.request("POST", f"/v2/{self.name}/blobs/uploads/", scopes=self._push)
         if reply.status != 202:
             raise self.client.problem(reply, f"starting an upload to {self.location.name}")
         return Upload(self, descriptor, reply, self._chunk_bytes)
 
+    def _mount(self, descriptor: Descriptor, repository: str) -> Reply | None:
+        """Ask for a blob of another repository; None when we may not read that, a reason to upload, not to fail."""
+        query = f"?mount={descriptor.digest}&from={quote(repository, safe='/')}"
+        scopes = self._push | {f"repository:{repository}:pull"}
+        try:
+            reply = self.client.request("POST", f"/v2/{self.name}/blobs/uploads/{query}", scopes=scopes)
+        except AccessError:
+            return None
+        return None if reply.status in (401, 403) else reply
+
     @property
     def push_scopes(self) -> frozenset[str]:
         return self._push
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Size of the parts that blobs are sent in; 0: whole."""
+        return self._chunk_bytes
 
     def put_manifest(self, manifest: Manifest, tag: str | None = None) -> None:
         reference = tag or manifest.digest
@@ -201,9 +233,7 @@ class RegistryRepository:
             self._settle_conflict(manifest, reference, self.client.problem(reply, attempt))
             return
         self._check_pushed(manifest, reference, reply)
-        self._new = False
-        if tag and self._known_tags is not None:
-            self._known_tags |= {tag}
+        self._seen.saw(tag)
         if manifest.subject is not None and not reply.headers.get("OCI-Subject"):
             self._list_by_tag(manifest, manifest.subject.digest)
 
@@ -213,9 +243,7 @@ class RegistryRepository:
         if found is None:
             raise failed
         if found.digest != manifest.digest:
-            raise ConflictError(
-                f"{failed.message}; it holds {found.digest}, not {manifest.digest}", hint=failed.hint
-            )
+            raise ConflictError(f"{failed.message}; it holds {found.digest}, not {manifest.digest}", hint=failed.hint)
 
     def _check_pushed(self, manifest: Manifest, reference: str, reply: Reply) -> None:
         # What the registry says it stored is the check of the copy; one that says nothing is asked.
@@ -231,29 +259,22 @@ class RegistryRepository:
             )
 
     def is_new(self) -> bool:
-        if self._new is None:
-            try:
-                self._known_tags = frozenset(self.tags())
-                self._new = False
-            except NotFoundError:
-                self._known_tags, self._new = frozenset(), True
-            except CiRegistryError:
-                self._new = False  # listing may be forbidden where pushing is not
-        return self._new
+        return self._seen.is_new()
 
     def tagged(self, tag: str) -> Descriptor | None:
-        if self._known_tags is not None and tag not in self._known_tags:
-            return None
-        return self._head_manifest(tag)
+        found = None if self._seen.lacks(tag) else self._head_manifest(tag)
+        if found is not None:
+            self._seen.saw(tag)
+        return found
 
     # -- listing and deleting ------------------------------------------------------------------------------------
 
     def tags(self) -> list[str]:
-        found: set[str] = set()
+        return sorted({tag for reply in self._tag_pages() for tag in strings(reply, "tags")})
+
+    def _tag_pages(self, accepted: Collection[int] = ()) -> Iterator[Reply]:
         attempt = f"listing the tags of {self.location.name}"
-        for reply in pages(self.client, f"/v2/{self.name}/tags/list?n=1000", attempt, self._scopes):
-            found.update(strings(reply, "tags"))
-        return sorted(found)
+        return pages(self.client, f"/v2/{self.name}/tags/list?n=1000", attempt, self._scopes, accepted)
 
     def referrers(self, digest: Digest, artifact_type: str | None = None) -> list[Descriptor]:
         found = None if self._no_referrers_api else self._referrers_api(digest, artifact_type)
@@ -313,8 +334,15 @@ class RegistryRepository:
 
     def _get(self, path: str, headers: dict[str, str], limit: int) -> Reply:
         return self.client.request(
-            "GET", f"/v2/{self.name}/{path}", headers=headers, scopes=self._scopes, limit=limit
+            "GET", f"/v2/{self.name}/{path}", headers=headers, scopes=self._scopes, limit=limit, follow=True
         )
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest(text)
+    except ReferenceSyntaxError:
+        return None
 
 
 class _Fetch:
