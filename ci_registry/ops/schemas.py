@@ -7,7 +7,9 @@ from typing import Any
 
 from ..errors import UsageError
 from .docker_login import DockerLoginReport
+from .doctor.findings import DoctorReport
 from .jenkins_results import BuildReport, CredentialReport, JenkinsLogin, JenkinsReport, JobReport
+from .provision.report import ProvisionReport
 from .results import (
     ChainReport,
     ConfigReport,
@@ -20,6 +22,7 @@ from .results import (
     TargetList,
     VerifyReport,
 )
+from .results_promotion import PlanReport, ReceiptReport
 
 __all__ = ["DOCUMENTS", "schema_of"]
 
@@ -29,6 +32,7 @@ DOCUMENTS: dict[str, Any] = {
     "copy": CopyReport,
     "credentials": ChainReport,
     "docker-config": DockerLoginReport,
+    "doctor": DoctorReport,
     "error": None,
     "image": ImageReport,
     "jenkins-build": BuildReport,
@@ -37,7 +41,10 @@ DOCUMENTS: dict[str, Any] = {
     "jenkins-jobs": list[JobReport],
     "jenkins-login": JenkinsLogin,
     "login": LoginReport,
+    "provision": ProvisionReport,
     "list": (RepositoryList, TagList),
+    "plan": PlanReport,
+    "receipt": ReceiptReport,
     "schema": dict[str, Any],
     "targets": TargetList,
     "verify": VerifyReport,

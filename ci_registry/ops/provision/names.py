@@ -23,7 +23,11 @@ def host_names() -> list[str]:
     """This machine's name, and its full name where it has one."""
     own = socket.gethostname()
     full = socket.getfqdn(own)
-    return [each for each in dict.fromkeys([own, full]) if each and not each.endswith(".arpa") and _is_name(each)]
+    return [
+        each
+        for each in dict.fromkeys([own, full])
+        if each not in ("", "localhost") and not each.endswith(".arpa") and _is_name(each)
+    ]
 
 
 def check_name(name: str) -> str:
