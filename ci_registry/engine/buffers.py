@@ -39,4 +39,4 @@ class Buffers:
                 self._left += size
                 if size == BUFFER_BYTES:
                     self._spare.append(whole)
-                self._change.notify()
+                self._change.notify_all()  # who waits may want less than the one that would be woken

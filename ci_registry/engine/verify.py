@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from ..errors import CiRegistryError, IntegrityError, NotFoundError
 from ..model.descriptor import Descriptor, Digest, Platform
 from ..model.manifest import Manifest, is_foreign, is_manifest
-from ..targets.base import Source, VerifiedReader
+from ..targets.base import Source
 from ..transport.limiter import Limiter
 from ..transport.retry import Cancel
 from .buffers import Buffers
+from .reading import read_blob
 from .scheduler import Scheduler, Task
 
 __all__ = ["Findings", "verify"]
@@ -32,10 +33,17 @@ class Findings:
 
 class _Walk:
     def __init__(
-        self, source: Source, root: Descriptor, deep: bool, scheduler: Scheduler, cancel: Cancel, buffers: Buffers
+        self,
+        source: Source,
+        root: Descriptor,
+        deep: bool,
+        scheduler: Scheduler,
+        cancel: Cancel,
+        buffers: Buffers,
+        retry_seconds: float,
     ) -> None:
         self._source, self._deep, self._scheduler = source, deep, scheduler
-        self._cancel, self._buffers = cancel, buffers
+        self._cancel, self._buffers, self._retry_seconds = cancel, buffers, retry_seconds
         self.findings = Findings(root)
         self._seen: set[Digest] = set()
         self._lock = threading.Lock()
@@ -79,10 +87,16 @@ class _Walk:
             self.findings.total_bytes += descriptor.size
 
     def _read(self, descriptor: Descriptor) -> None:
-        reader = VerifiedReader(descriptor, self._source.location.name)
-        with self._buffers.borrow(descriptor.size, self._cancel) as buffer, self._source.fetch(descriptor) as stream:
-            while reader.take(stream, buffer):
-                self._cancel.check()
+        with self._buffers.borrow(descriptor.size, self._cancel) as buffer:
+            read_blob(
+                self._source,
+                descriptor,
+                0,
+                buffer,
+                lambda _: True,
+                cancel=self._cancel,
+                retry_seconds=self._retry_seconds,
+            )
 
     def _failed(self, descriptor: Descriptor, error: CiRegistryError) -> None:
         if isinstance(error, NotFoundError):
@@ -106,13 +120,14 @@ def verify(
     cancel: Cancel,
     *,
     deep: bool = False,
+    retry_seconds: float = 120.0,
 ) -> Findings:
-    """Walk everything a tag or digest refers to. With `deep`, every byte is read.
+    """Walk everything a tag or digest refers to. With `deep`, every byte is read; what breaks is read on.
 
     Raises `NotFoundError` when the reference itself is not there, and what stopped the walk from seeing everything.
     """
     scheduler = Scheduler(limiter_of, cancel)
-    walk = _Walk(source, source.resolve(reference), deep, scheduler, cancel, Buffers())
+    walk = _Walk(source, source.resolve(reference), deep, scheduler, cancel, Buffers(), retry_seconds)
     walk.want(walk.findings.root)
     scheduler.run()
     if walk.unreachable is not None:
