@@ -22,6 +22,7 @@ from ..errors import StorageError
 __all__ = ["DockerLoginReport", "write_private_config"]
 
 _LOGINS = ("auths", "credsStore", "credHelpers")
+_PROGRAMS = {f"docker-credential-{OURSELVES}": "ci_registry.cli.docker_credential", "ci-registry": "ci_registry"}
 _LINKED = ("cli-plugins", "contexts", "buildx")
 
 
@@ -34,7 +35,7 @@ class DockerLoginReport(Struct, frozen=True, kw_only=True):
 
 
 def write_private_config(folder: Path, hosts: Sequence[str], environ: Mapping[str, str]) -> DockerLoginReport:
-    """Write `config.json` (0600) and the helper program into `folder` (0700). `hosts` are `host[:port]`.
+    """Write `config.json` (0600) and our programs into `folder` (0700). `hosts` are `host[:port]`.
 
     Raises InputFileError when the user's own file can't be read, StorageError when ours can't be written.
     """
@@ -47,7 +48,8 @@ def write_private_config(folder: Path, hosts: Sequence[str], environ: Mapping[st
         _link(folder, users.parent)
         programs = folder / "bin"
         programs.mkdir(mode=0o700, exist_ok=True)
-        _write_private(programs / f"docker-credential-{OURSELVES}", _helper_program(), 0o700)
+        for name, module in _PROGRAMS.items():
+            _write_private(programs / name, _launcher(module), 0o700)
     except OSError as error:
         raise StorageError(f"writing the docker configuration in {folder} failed: {error.strerror}") from error
     return DockerLoginReport(folder=str(folder.resolve()), path=str(programs.resolve()), hosts=sorted(hosts))
@@ -74,5 +76,5 @@ def _link(folder: Path, users: Path) -> None:
             (folder / name).symlink_to((users / name).resolve())
 
 
-def _helper_program() -> str:
-    return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m ci_registry.cli.docker_credential "$@"\n'
+def _launcher(module: str) -> str:
+    return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n'

@@ -26,7 +26,7 @@ Map runTool(String step, List arguments, Map given) {
     String output = ''
     withLogins(given.credentials) {
         withEnv(environment) {
-            output = sh(script: script, label: label, returnStdout: true)
+            output = sh(script: script, label: label, returnStdout: true, encoding: 'UTF-8')
         }
     }
     Map outcome = Documents.outcome(output)

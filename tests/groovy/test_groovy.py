@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def run_cases(work: Path, results: Path) -> None:
             name: stack.enter_context(DockerRegistry(users={f"{name}-user": password}, in_memory=True))
             for name, password in PASSWORDS.items()
         }
-        setup = prepare(work, {name: server for name, server in registries.items()})
+        setup = prepare(work, registries)
         search = LeakSearch(*PASSWORDS.values())
         with search.watching_arguments():
             done = run_groovy(work, setup)
@@ -80,7 +79,8 @@ def run_cases(work: Path, results: Path) -> None:
 def prepare(work: Path, registries: dict[str, DockerRegistry]) -> dict[str, Any]:
     for name in ("bin", "builds", "home", "judge", "repository"):
         (work / name).mkdir()
-    for program, module in (("ci-registry", "ci_registry"), ("docker-credential-ci-registry", "ci_registry.cli.docker_credential")):
+    programs = {"ci-registry": "ci_registry", "docker-credential-ci-registry": "ci_registry.cli.docker_credential"}
+    for program, module in programs.items():
         launcher = work / "bin" / program
         launcher.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
         launcher.chmod(0o755)

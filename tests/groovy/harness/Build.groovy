@@ -221,7 +221,7 @@ class Build {
         assert !(given.script instanceof GString) : 'sh: a GString; pass values in the environment'
         Set unknown = given.keySet() - ['script', 'returnStdout', 'returnStatus', 'label', 'encoding']
         assert !unknown : 'sh: unknown ' + unknown
-        Map ran = execute((String) given.script, given.returnStdout)
+        Map ran = execute((String) given.script, given.returnStdout as boolean, (String) given.encoding)
         if (given.returnStatus) {
             return ran.status
         }
@@ -231,7 +231,7 @@ class Build {
         return given.returnStdout ? ran.output : null
     }
 
-    private Map execute(String text, boolean keepOutput) {
+    private Map execute(String text, boolean keepOutput, String encoding) {
         File script = File.createTempFile('script', '.sh', temporary())
         script.text = text
         script.executable = true
@@ -242,13 +242,13 @@ class Build {
         builder.environment().putAll(environment)
         Process process = builder.start()
         process.outputStream.close()
-        StringBuilder output = new StringBuilder()
-        StringBuilder errors = new StringBuilder()
+        ByteArrayOutputStream output = new ByteArrayOutputStream()
+        ByteArrayOutputStream errors = new ByteArrayOutputStream()
         Thread reader = process.consumeProcessOutputStream(output)
         Thread errorReader = process.consumeProcessErrorStream(errors)
         if (!process.waitFor(SH_SECONDS, TimeUnit.SECONDS)) {
             process.destroyForcibly()
-            errors.append('the harness stopped it')
+            errors.write('the harness stopped it'.bytes)
         }
         reader.join()
         errorReader.join()
@@ -257,7 +257,8 @@ class Build {
         if (!keepOutput) {
             echo(output.toString())
         }
-        return [status: process.waitFor(), output: output.toString()]
+        // what an agent in the POSIX locale makes of it, unless the step says better
+        return [status: process.waitFor(), output: output.toString(encoding ?: 'US-ASCII')]
     }
 
     private void echo(String text) {

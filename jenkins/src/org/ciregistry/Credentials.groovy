@@ -72,7 +72,7 @@ class Credentials implements Serializable {
         List aws = []
         for (Object target : credentials.keySet()) {
             Map binding = normal(credentials.get(target))
-            String prefix = prefix(target.toString())
+            String name = variable(target.toString())
             if (binding.containsKey('aws')) {
                 if (!aws.contains(binding.get('aws'))) {
                     aws.add(binding.get('aws'))
@@ -80,15 +80,15 @@ class Credentials implements Serializable {
                 }
             } else if (binding.containsKey('string')) {
                 found.add(['$class': 'StringBinding', credentialsId: binding.get('string').toString(),
-                           variable: prefix + 'TOKEN'])
+                           variable: name + 'TOKEN'])
             } else if (binding.containsKey('file')) {
                 found.add(['$class': 'FileBinding', credentialsId: binding.get('file').toString(),
-                           variable: prefix + 'PASSWORD_FILE'])
+                           variable: name + 'PASSWORD_FILE'])
             } else {
                 // the ECR plug-in's "password" is an encoded token; ci-registry takes it as it is
                 Object id = binding.containsKey('ecr') ? binding.get('ecr') : binding.get('usernamePassword')
                 found.add(['$class': 'UsernamePasswordMultiBinding', credentialsId: id.toString(),
-                           usernameVariable: prefix + 'USERNAME', passwordVariable: prefix + 'PASSWORD'])
+                           usernameVariable: name + 'USERNAME', passwordVariable: name + 'PASSWORD'])
             }
         }
         return found
@@ -111,7 +111,7 @@ class Credentials implements Serializable {
         for (Object target : credentials.keySet()) {
             Map binding = normal(credentials.get(target))
             if (binding.get('username')) {
-                found.add(prefix(target.toString()) + 'USERNAME=' + binding.get('username'))
+                found.add(variable(target.toString()) + 'USERNAME=' + binding.get('username'))
             }
         }
         return found
@@ -123,7 +123,7 @@ class Credentials implements Serializable {
     }
 
     @NonCPS
-    private static String prefix(String target) {
+    private static String variable(String target) {
         return 'CI_REGISTRY_' + target.toUpperCase().replace('-', '_') + '_'
     }
 }
