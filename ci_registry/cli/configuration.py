@@ -18,7 +18,7 @@ __all__ = ["config", "init", "targets"]
 @click.option("--file", "file", default="ci-registry.yaml", show_default=True, help="The file to write.")
 def init(globals_: Globals, file: str) -> Answer:
     """Write a commented ci-registry.yaml to start from."""
-    from ..ops.config_template import write_first_file
+    from ..ops.config.template import write_first_file
     from ..ops.results import ConfigReport
 
     path = Path(file)

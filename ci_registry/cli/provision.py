@@ -198,7 +198,7 @@ def _plan(role: str, given: dict[str, Any]) -> Options:
 
 def _config_file(globals_: Globals) -> Path:
     """The file in use, or the one that would be found first here."""
-    from ..ops.config_discovery import FILE_NAME, find_file
+    from ..ops.config.discovery import FILE_NAME, find_file
 
     explicit = globals_.config_path
     if explicit is not None:

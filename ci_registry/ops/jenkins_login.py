@@ -15,7 +15,7 @@ from ..adapters.keychain import Keychain, KeychainUnavailable
 from ..credentials.environment import read_password_file, variable_name
 from ..errors import AccessError, UsageError
 from .config import Config
-from .config_types import JenkinsSettings
+from .config.types import JenkinsSettings
 
 __all__ = ["Login", "forget_token", "open_server", "server_login", "server_settings", "store_token"]
 

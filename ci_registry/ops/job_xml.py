@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from ..errors import ConfigError, InputFileError, UsageError
-from .config_convert import convert
-from .config_document import Document, read_document
+from .config.convert import convert
+from .config.document import Document, read_document
 
 __all__ = ["JobDefinition", "JobParameter", "config_xml", "credential_xml", "read_jobs", "same_definition"]
 

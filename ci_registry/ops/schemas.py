@@ -55,7 +55,7 @@ DOCUMENTS: dict[str, Any] = {
 def schema_of(name: str | None) -> dict[str, Any]:
     """The schema of the configuration file, or of the document `name`; raises `UsageError` for an unknown one."""
     if name is None:
-        from .config_schema import config_schema
+        from .config.schema import config_schema
 
         return config_schema()
     name = name.partition("/")[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import ConfigError, StorageError
 from ..config import Config
-from ..config_document import Document, read_document
+from ..config.document import Document, read_document
 from .plan import TargetLines
 
 __all__ = ["Insertion", "insert_targets", "targets_text"]

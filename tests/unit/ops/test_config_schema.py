@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from ci_registry.errors import ConfigError
 from ci_registry.kinds.settings import KINDS
 from ci_registry.ops.config import Config
-from ci_registry.ops.config_schema import config_schema
+from ci_registry.ops.config.schema import config_schema
 
 from .test_config import CONTRACT
 from .test_config_errors import _FILE

@@ -12,7 +12,7 @@ import pytest
 from ci_registry.errors import StorageError, UsageError
 from ci_registry.kinds.settings import KINDS
 from ci_registry.ops.config import load, problems
-from ci_registry.ops.config_template import TEMPLATE, write_first_file
+from ci_registry.ops.config.template import TEMPLATE, write_first_file
 
 
 def test_the_first_file_loads(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from ci_registry.ops.config_template import write_first_file
+from ci_registry.ops.config.template import write_first_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 write_first_file(Path({str(tmp_path / "c.yaml")!r}))

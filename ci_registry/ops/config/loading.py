@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import ConfigError, NotFoundError
-from ..kinds.settings import (
+from ...errors import ConfigError, NotFoundError
+from ...kinds.settings import (
     CreateRepositories,
     EcrTarget,
     HubTarget,
@@ -29,15 +29,15 @@ from ..kinds.settings import (
     RegistryTarget,
     TargetSettings,
 )
-from ..redaction import remember_secret
-from .config_checks import ADDRESS_KEYS, check_texts, plain_address, plain_fingerprint
-from .config_convert import convert
-from .config_discovery import find_file
-from .config_document import Document, read_document
-from .config_rules import check_jenkins_rules, check_promotion_rules, check_target_rules, target_notes
-from .config_tables import RESERVED_NAMES, Table, read_tables
-from .config_texts import PATH_KEYS, SECRET_KEYS, expand, expand_user, has_variable, map_texts
-from .config_types import JenkinsSettings, Policies, Promotion, RepositorySelector, TagSelector
+from ...redaction import remember_secret
+from .checks import ADDRESS_KEYS, check_texts, plain_address, plain_fingerprint
+from .convert import convert
+from .discovery import find_file
+from .document import Document, read_document
+from .rules import check_jenkins_rules, check_promotion_rules, check_target_rules, target_notes
+from .tables import RESERVED_NAMES, Table, read_tables
+from .texts import PATH_KEYS, SECRET_KEYS, expand, expand_user, has_variable, map_texts
+from .types import JenkinsSettings, Policies, Promotion, RepositorySelector, TagSelector
 
 __all__ = [
     "RESERVED_NAMES",

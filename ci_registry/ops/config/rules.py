@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..kinds.settings import HubTarget, LayoutTarget, TargetSettings
-from .config_convert import nearest
-from .config_document import Document
-from .config_texts import has_variable
-from .config_types import JenkinsSettings, Promotion, RepositorySelector, TagSelector
+from ...kinds.settings import HubTarget, LayoutTarget, TargetSettings
+from .convert import nearest
+from .document import Document
+from .texts import has_variable
+from .types import JenkinsSettings, Promotion, RepositorySelector, TagSelector
 
 __all__ = ["check_jenkins_rules", "check_promotion_rules", "check_target_rules", "target_notes"]
 

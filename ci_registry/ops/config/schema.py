@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from ..kinds.settings import EcrTarget, HubTarget, LayoutTarget, NexusTarget, RegistryTarget
-from .config_tables import PROMOTION_NAME, RESERVED_NAMES, TARGET_NAME
-from .config_texts import SECRET_KEYS
-from .config_types import JenkinsSettings, Promotion
+from ...kinds.settings import EcrTarget, HubTarget, LayoutTarget, NexusTarget, RegistryTarget
+from .tables import PROMOTION_NAME, RESERVED_NAMES, TARGET_NAME
+from .texts import SECRET_KEYS
+from .types import JenkinsSettings, Promotion
 
 __all__ = ["config_schema"]
 

@@ -12,10 +12,10 @@ from string import Formatter
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ..errors import ReferenceSyntaxError
-from ..model.reference import check_repository, check_tag
-from .config_document import Document
-from .config_texts import has_variable, map_texts, unescape
+from ...errors import ReferenceSyntaxError
+from ...model.reference import check_repository, check_tag
+from .document import Document
+from .texts import has_variable, map_texts, unescape
 
 __all__ = ["ADDRESS_KEYS", "check_texts", "plain_address", "plain_fingerprint"]
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import ConfigError
-from .config_texts import expand_user
+from ...errors import ConfigError
+from .texts import expand_user
 
 __all__ = ["FILE_NAME", "SYSTEM_FILE", "find_file", "local_images"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import StorageError, UsageError
+from ...errors import StorageError, UsageError
 
 __all__ = ["TEMPLATE", "write_first_file"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import ConfigError
-from .config_document import Document
+from ...errors import ConfigError
+from .document import Document
 
 __all__ = [
     "PATH_KEYS",

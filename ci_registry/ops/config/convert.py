@@ -10,10 +10,10 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
-from ..errors import ConfigError
-from ..kinds.settings import KINDS
-from .config_document import Document
-from .config_texts import SECRET_KEYS, has_variable, literal_secret
+from ...errors import ConfigError
+from ...kinds.settings import KINDS
+from .document import Document
+from .texts import SECRET_KEYS, has_variable, literal_secret
 
 __all__ = ["convert", "keys_of", "nearest"]
 

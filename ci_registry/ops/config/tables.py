@@ -10,15 +10,15 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ..errors import ConfigError
-from ..kinds.settings import KINDS, NexusTarget, TargetSettings
-from .config_checks import check_texts
-from .config_convert import convert, nearest
-from .config_discovery import local_images
-from .config_document import Document
-from .config_rules import check_jenkins_rules, check_promotion_rules, check_target_rules
-from .config_texts import check_secrets
-from .config_types import JenkinsSettings, Promotion
+from ...errors import ConfigError
+from ...kinds.settings import KINDS, NexusTarget, TargetSettings
+from .checks import check_texts
+from .convert import convert, nearest
+from .discovery import local_images
+from .document import Document
+from .rules import check_jenkins_rules, check_promotion_rules, check_target_rules
+from .texts import check_secrets
+from .types import JenkinsSettings, Promotion
 
 __all__ = ["PROMOTION_NAME", "RESERVED_NAMES", "TARGET_NAME", "Table", "Tables", "read_tables"]
 
