@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..adapters.compression import compressor_name
-from ..errors import CiRegistryError, IntegrityError, Interrupted, RemoteError
+from ..errors import CiRegistryError, IntegrityError, Interrupted, RemoteError, TransportError
 from ..model.descriptor import Descriptor, Digest, digest_of
 from ..model.manifest import DOCKER_CONFIG, OCI_MANIFEST, Manifest, is_manifest
 from ..transport.retry import Cancel
@@ -183,15 +183,27 @@ class _Preparation:
         here = target.location
         others = [repository for store, repository in blob.where if store == here.store]
         if others and here.repository not in others and not is_manifest(blob.descriptor.media_type):
-            opened = target.writer(blob.descriptor, mount_from=others[:1])
+            opened = self._mount(target, blob, others[0])
             if isinstance(opened, Mounted):
                 return self._event("mounted", here.name, blob.descriptor, opened.source)
             if isinstance(opened, Present):
                 return self._event("present", here.name, blob.descriptor)
-            opened.abort()
         if not target.exists([blob.descriptor]):
             return False
         return is_manifest(blob.descriptor.media_type) or self._event("present", here.name, blob.descriptor)
+
+    def _mount(self, target: Target, blob: KnownBlob, repository: str) -> Mounted | Present | None:
+        """Ask for a link; a registry that does not know how may refuse in any way."""
+        try:
+            opened = target.writer(blob.descriptor, mount_from=[repository])
+        except (Interrupted, TransportError):
+            raise
+        except CiRegistryError:
+            return None
+        if isinstance(opened, (Mounted, Present)):
+            return opened
+        opened.abort()
+        return None
 
     def _find_config(self, known: Sequence[KnownBlob]) -> None:
         """The configuration need not be read when every target has it."""
@@ -277,11 +289,9 @@ class _Preparation:
     def _is_wanted(self, part: Part, found: Digest) -> bool:
         layer = self._layers.get(found)
         if layer is None:
-            expected = (
-                f"the image's configuration says {part.diff_id}" if part.diff_id else "the image has no such layer"
-            )
+            says = f"the image's configuration says {part.diff_id}" if part.diff_id else "the image has no such layer"
             raise IntegrityError(
-                f"reading {self._image.location.name} failed: the layer {part.name} has the diffID {found}, and {expected}",
+                f"reading {self._image.location.name} failed: the layer {part.name} has the diffID {found}, and {says}",
                 hint="the image is damaged; build or save it again",
             )
         return not self._is_done(layer)
