@@ -12,6 +12,7 @@ from ..model.descriptor import Descriptor
 from ..model.manifest import Manifest
 from ..targets.base import Target
 from .events import Event, EventKind
+from .immutable import set_tag
 from .waiting import Waiting
 
 if TYPE_CHECKING:
@@ -212,8 +213,11 @@ class Delivery(Waiting):
         """Put the root by tag or digest; how many tags are set by now."""
         manifest = self._manifest
         assert manifest is not None  # noqa: S101 - set by begin
-        self.target.put_manifest(manifest, tag)
-        kind: EventKind = "tagged" if tag else "manifest"
+        if tag:
+            kind: EventKind = "tagged" if set_tag(self.target, manifest, tag) else "unchanged"
+        else:
+            self.target.put_manifest(manifest)
+            kind = "manifest"
         self._run.event(Event(kind, self.where, manifest.digest, tag or "", manifest.descriptor.size))
         with self._lock:
             if tag:

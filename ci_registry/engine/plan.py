@@ -144,7 +144,8 @@ def reference_text(target: str, repository: str, tag: str | None, digest: str) -
 
 def dump_plan(plan: Plan) -> bytes:
     """The plan as the bytes of its file."""
-    return json.dumps(msgspec.to_builtins(plan), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    document = msgspec.to_builtins(plan, enc_hook=str)  # a digest is a str of its own class
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def plan_digest(content: bytes) -> Digest:

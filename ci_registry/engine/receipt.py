@@ -105,7 +105,7 @@ class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def dump_receipt(receipt: Receipt) -> bytes:
     """The receipt as the bytes of its file."""
-    return msgspec.json.format(msgspec.json.encode(receipt), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(receipt, enc_hook=str), indent=2) + b"\n"
 
 
 def read_receipt(content: bytes, where: str) -> Receipt:

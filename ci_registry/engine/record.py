@@ -24,6 +24,7 @@ __all__ = [
     "Promoted",
     "Record",
     "make_record",
+    "prepare_for_records",
     "read_statement",
     "records_of",
     "write_record",
@@ -147,12 +148,16 @@ def _annotations(promoted: Promoted) -> dict[str, str]:
     return {"org.opencontainers.image.created": promoted.time, **annotations}
 
 
+def prepare_for_records(target: Target) -> None:
+    """Put what all records share: the empty configuration. Once for each repository, before its first record."""
+    if not target.exists([EMPTY_CONFIG]):
+        _put_blob(target, EMPTY_CONFIG, EMPTY_CONFIG_BYTES)
+
+
 def write_record(target: Target, promoted: Promoted) -> Digest:
     """Write a record; returns its digest. Where there is no referrers API, the fallback tag lists it."""
     manifest, statement = make_record(promoted)
-    for descriptor, content in ((EMPTY_CONFIG, EMPTY_CONFIG_BYTES), (manifest.layers[0], statement)):
-        if not target.exists([descriptor]):
-            _put_blob(target, descriptor, content)
+    _put_blob(target, manifest.layers[0], statement)
     target.put_manifest(manifest)
     return manifest.digest
 

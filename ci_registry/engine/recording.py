@@ -10,7 +10,7 @@ from .events import Event
 from .fan_out import Workers
 from .legs import Leg
 from .plan import Plan, reference_text
-from .record import Promoted, records_of, write_record
+from .record import Promoted, prepare_for_records, records_of, write_record
 from .tagging import TagJournal
 
 __all__ = ["Recording"]
@@ -31,7 +31,10 @@ class Recording:
     ) -> CiRegistryError | None:
         """Write what is missing. A failure is noted in its leg; the first is given back where records are required."""
         waiting = [leg for leg in legs if self._is_wanted(leg, journal)]
-        found = workers.each([(leg.host, partial(self._write, leg)) for leg in waiting])
+        places = {id(leg.target): leg for leg in waiting}
+        prepared = workers.each([(leg.host, partial(prepare_for_records, leg.target)) for leg in places.values()])
+        unfit = {key: error for key, error in zip(places, prepared, strict=True) if error is not None}
+        found = workers.each([(leg.host, partial(self._write, leg, unfit.get(id(leg.target)))) for leg in waiting])
         failures = []
         for leg, record in zip(waiting, found, strict=True):
             if isinstance(record, CiRegistryError):
@@ -54,7 +57,9 @@ class Recording:
         promoted = leg.outcome == "promoted" and leg.arrival.tag is not None
         return promoted and journal.state(leg.arrival.key) != "recorded"
 
-    def _write(self, leg: Leg) -> str:
+    def _write(self, leg: Leg, unfit: CiRegistryError | None) -> str:
+        if unfit is not None:
+            raise unfit
         if leg.earlier:
             # An interrupted run may have written it; its own build may have been another one.
             for record in records_of(leg.target, leg.arrival.after, leg.arrival.tag):

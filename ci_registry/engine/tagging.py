@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from ..errors import CiRegistryError, ConflictError, RemoteError
+from ..errors import CiRegistryError, RemoteError
 from ..model.descriptor import Descriptor, Digest
 from ..model.manifest import Manifest
 from .events import Event
 from .fan_out import Workers
+from .immutable import set_tag
 from .legs import Leg, held_now, held_of, moved_error
 
 __all__ = ["TagJournal", "Tagging"]
@@ -71,29 +72,14 @@ class Tagging:
             raise
 
     def _put(self, leg: Leg, manifest: Manifest) -> None:
-        arrival = leg.arrival
+        arrival, tag = leg.arrival, leg.arrival.tag or ""
         self._journal.note(arrival.key, "tagging")
-        try:
-            leg.target.put_manifest(manifest, arrival.tag)
-        except ConflictError as error:
-            self._already_there(leg, error)
+        if not set_tag(leg.target, manifest, tag):
+            leg.outcome = "promoted" if leg.earlier else "unchanged"
             return
         leg.outcome = "promoted"
         self._journal.note(arrival.key, "tagged")
-        where = leg.target.location.name
-        self._on_event(Event("tagged", where, manifest.digest, arrival.tag or "", manifest.descriptor.size))
-
-    @staticmethod
-    def _already_there(leg: Leg, error: ConflictError) -> None:
-        """The registry says that the tag is immutable: which is no failure where it holds the digest already."""
-        held = held_of(leg)
-        if held != leg.arrival.after:
-            raise ConflictError(
-                f"setting {leg.where} to {leg.arrival.after} was refused; it holds {held or 'nothing'} "
-                f"({error.message})",
-                hint="the tag is immutable there; promote under another tag",
-            ) from error
-        leg.outcome = "unchanged"
+        self._on_event(Event("tagged", leg.target.location.name, manifest.digest, tag, manifest.descriptor.size))
 
     # -- putting back --------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from ..engine.delivery import Delivery, TagGuard
 from ..engine.events import Event
 from ..engine.record import RECORD_TYPE
 from ..engine.rehearsal import Rehearsal
+from ..engine.tag_rules import TagRules
 from ..errors import CiRegistryError, ConflictError, PartialError, UsageError
 from ..kinds.settings import TargetSettings
 from ..model.descriptor import Descriptor, Platform
@@ -171,19 +171,24 @@ def _settings(places: Places, place: Place) -> TargetSettings | None:
 
 
 def tag_guard(settings: TargetSettings) -> TagGuard | None:
-    """Refuses to move tags that the target calls immutable: the same digest is no move, another is a conflict."""
-    immutable = settings.immutable_tags
-    if immutable is False or immutable == ():
+    """Refuses to move tags that the target calls immutable or protected: the same digest is no move."""
+    rules = TagRules.of(settings.immutable_tags, settings.protected_tags)
+    if not rules.immutable and not rules.protected:
         return None
-    patterns = ("*",) if immutable is True else tuple(immutable)
 
     def guard(target: Target, tag: str, found: Descriptor | None, wanted: Descriptor) -> None:
-        if found is None or not any(fnmatch.fnmatchcase(tag, pattern) for pattern in patterns):
+        if found is None or found.digest == wanted.digest:
+            return
+        if rules.is_immutable(tag):
+            why, hint = "immutable (immutable_tags", "push under another tag"
+        elif rules.is_protected(tag):
+            why, hint = "protected (protected_tags", "move it with `ci-registry promote`, which leaves a record"
+        else:
             return
         raise ConflictError(
-            f"moving the tag {target.location.name}:{tag} was refused: it is immutable (immutable_tags of target "
-            f"'{settings.name}') and holds {found.digest}, not {wanted.digest}",
-            hint="push under another tag",
+            f"moving the tag {target.location.name}:{tag} was refused: it is {why} of target '{settings.name}') "
+            f"and holds {found.digest}, not {wanted.digest}",
+            hint=hint,
             target=settings.name,
         )
 
