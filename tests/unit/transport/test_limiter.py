@@ -1,0 +1,69 @@
+"""How many requests, and how often: `transport.limiter`."""
+
+from __future__ import annotations
+
+from ci_registry.transport.limiter import START, Limiter
+
+from .test_retry import Clock
+
+
+def test_it_starts_small_and_doubles_each_clean_round_up_to_the_most() -> None:
+    limiter = Limiter(20)
+    assert limiter.limit == START
+    for _ in range(START):
+        limiter.answered(0.01)
+    assert limiter.limit == 2 * START
+    for _ in range(100):
+        limiter.answered(0.01)
+    assert limiter.limit == 20
+
+
+def test_it_never_starts_above_the_most() -> None:
+    assert Limiter(3).limit == 3
+    assert Limiter(0).limit == 1
+
+
+def test_a_complaint_halves_it_once_a_second_and_growth_is_slow_from_then_on() -> None:
+    clock = Clock()
+    limiter = Limiter(64, clock=clock)
+    limiter.throttled()
+    limiter.throttled()
+    assert limiter.limit == START // 2
+    clock.now += 1
+    limiter.throttled()
+    assert limiter.limit == START // 4
+    for _ in range(START // 4):
+        limiter.answered(0.01)
+    assert limiter.limit == START // 4 + 1
+    for _ in range(10):
+        clock.now += 1
+        limiter.throttled()
+    assert limiter.limit == 1
+
+
+def test_answers_that_get_slower_end_the_growth() -> None:
+    limiter = Limiter(64)
+    limiter.answered(0.001)
+    before = limiter.limit
+    for _ in range(200):
+        limiter.answered(0.5)
+    assert limiter.limit == before
+
+
+def test_a_pause_holds_everybody() -> None:
+    clock = Clock()
+    limiter = Limiter(clock=clock)
+    limiter.throttled(5)
+    assert limiter.delay() == 5
+    clock.now += 3
+    assert limiter.delay() == 2
+    clock.now += 3
+    assert limiter.delay() == 0
+
+
+def test_a_rate_gives_each_request_its_place() -> None:
+    clock = Clock()
+    limiter = Limiter(requests_per_second=4, clock=clock)
+    assert [limiter.delay() for _ in range(4)] == [0, 0.25, 0.5, 0.75]
+    clock.now += 10
+    assert limiter.delay() == 0
