@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from .._version import __version__
-from ..credentials.chain import ANONYMOUS, Chain, Credential, Lookup, Provider, registry_key
+from ..credentials.chain import Chain, Credential, Lookup, registry_key
 from ..credentials.docker_config import server_key
 from ..credentials.environment import EnvironmentProvider, Explicit, ExplicitProvider
 from ..credentials.helper import NOT_FOUND, credential_of, protocol_pair
-from ..errors import AccessError, CiRegistryError, UsageError
+from ..errors import AccessError, CiRegistryError, ConfigError, UsageError
 from ..model.reference import DOCKER_HUB
 from ..redaction import redact
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..credentials.stored import KeyringStore
     from ..ops.config import Config
 
-__all__ = ["HelperStore", "agreed_credential", "main", "serve"]
+__all__ = ["HelperStore", "main", "serve"]
 
 PROGRAM = "docker-credential-ci-registry"
 _USAGE = f"Usage: {PROGRAM} <store|get|erase|list|version>"
@@ -136,29 +136,6 @@ def _line(answer: Mapping[str, str]) -> str:
     return json.dumps(answer, separators=(",", ":")) + "\n"
 
 
-def agreed_credential(host: str, targets: list[str], chain: Chain) -> Credential:
-    """The credential for a host of which only the host is known, though `targets` on it may have their own.
-
-    Raises AccessError, naming both, when two of them have different credentials.
-    """
-    found: dict[str, Credential] = {}
-    for target in targets:
-        credential = chain.find(Lookup(host, target=target))
-        if not credential.is_anonymous:
-            found[target] = credential
-    if not found:
-        return ANONYMOUS if targets else chain.find(Lookup(host))
-    first, credential = next(iter(found.items()))
-    other = next((target for target in found if found[target] != credential), None)
-    if other is not None:
-        raise AccessError(
-            f"targets '{first}' and '{other}' are both on {host} with different credentials, "
-            "and a credential helper sees only the host",
-            hint="give the other program its credential itself, or use ci-registry, which keeps them apart",
-        )
-    return credential
-
-
 class _OurCredentials:
     """The chain over the configured targets, and the keyring behind `store`; nothing is read before it is asked for."""
 
@@ -167,10 +144,14 @@ class _OurCredentials:
         self._folder = folder
 
     def lookup(self, host: str) -> Credential:
-        from ..credentials import standard_providers
+        from ..ops.host_credential import host_credential
+        from ..ops.places import Places
 
-        chain = Chain(standard_providers(self._environ, explicit=self._explicit))
-        return agreed_credential(host, self._targets_on(host), chain)
+        places = Places(self._config, self._environ)
+        try:
+            return host_credential(places, host)
+        finally:
+            places.close()
 
     def save(self, host: str, credential: Credential) -> str:
         return self._keyring().save(host, credential)
@@ -189,16 +170,20 @@ class _OurCredentials:
             return {}  # no keyring on this machine: nothing is stored
 
     def _given(self) -> dict[str, str]:
-        providers: list[Provider] = [
-            ExplicitProvider(self._explicit),
-            EnvironmentProvider(self._environ, self._explicit),
-        ]
-        given = {}
+        """Only what `get` would give as well: docker build asks for everything listed, and fails with the first."""
+        found: dict[str, set[tuple[str, str]]] = {}
         for target, host in self._hosts.items():
-            pair = protocol_pair(Chain(providers).find(Lookup(host, target=target)))
+            pair = self._given_to(target, host)
             if pair is not None:
-                given[host] = pair[0]
-        return given
+                found.setdefault(host, set()).add(pair)
+        return {host: pairs.pop()[0] for host, pairs in found.items() if len(pairs) == 1}
+
+    def _given_to(self, target: str, host: str) -> tuple[str, str] | None:
+        chain = Chain([ExplicitProvider(self._explicit), EnvironmentProvider(self._environ, self._explicit)])
+        try:
+            return protocol_pair(chain.find(Lookup(host, target=target)))
+        except ConfigError:
+            return None  # whoever uses that target is told what is wrong
 
     def _keyring(self) -> KeyringStore:
         from ..adapters.keychain import Keychain
@@ -219,13 +204,10 @@ class _OurCredentials:
         hub = [name for name, settings in self._config.targets.items() if settings.kind == "dockerhub"]
         return {**dict.fromkeys(hub, DOCKER_HUB), **hosts}
 
-    def _targets_on(self, host: str) -> list[str]:
-        return [name for name, other in self._hosts.items() if other == host]
-
     def _explicit(self, target: str) -> Explicit:
-        settings = self._config.target(target, self._environ)
-        file = Path(settings.password_file) if settings.password_file else None
-        return Explicit(settings.username, settings.password, file)
+        from ..ops.logins import explicit_of
+
+        return explicit_of(self._config.target(target, self._environ))
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..credentials.chain import Chain
+from ..credentials.chain import Chain, registry_key
 from ..errors import ConfigError, NotFoundError, UsageError
 from ..kinds.base import Connections, OpenTarget
 from ..kinds.ecr_hosts import ecr_host
@@ -226,8 +226,12 @@ class Places:
                 self._opened[f"//{host}"] = self.target(name) if name else self._open(self._unconfigured(host))
             return self._opened[f"//{host}"]
 
+    def targets_at(self, host: str) -> list[str]:
+        """The names of the targets at a host (`host[:port]`, `docker.io` for Docker Hub)."""
+        return self._hub_targets() if host == DOCKER_HUB else self._addressed(host) + self._ecr_targets(host)
+
     def _configured(self, host: str) -> str | None:
-        fits = self._hub_targets() if host == DOCKER_HUB else self._targets_at(host)
+        fits = self.targets_at(host)
         if len(fits) > 1:
             raise ConfigError(
                 f"docker://{host} could be any of the targets {', '.join(sorted(fits))}, which share that address",
@@ -235,12 +239,10 @@ class Places:
             )
         return fits[0] if fits else None
 
-    def _targets_at(self, host: str) -> list[str]:
-        return [
-            name
-            for name, address in self.config.addresses(self.environ).items()
-            if address.partition("://")[2].partition("/")[0] == _with_port(address, host)
-        ] + self._ecr_targets(host)
+    def _addressed(self, host: str) -> list[str]:
+        """The targets whose `url` has this host; the port of its scheme may be left out on either side."""
+        addresses = self.config.addresses(self.environ)
+        return [name for name, url in addresses.items() if registry_key(url) == registry_key(_like(url, host))]
 
     def _ecr_targets(self, host: str) -> list[str]:
         """The targets of kind ecr whose account and region make up this host."""
@@ -319,8 +321,5 @@ class Places:
         return self.open_target(place).repository(place.repository, writing=writing)
 
 
-def _with_port(address: str, host: str) -> str:
-    """The host as the address would hold it: its scheme's own port is left out there."""
-    own = {"https": ":443", "http": ":80"}.get(address.partition("://")[0], "")
-    return host.removesuffix(own) if own else host
-
+def _like(url: str, host: str) -> str:
+    return f"{url.partition('://')[0]}://{host}"

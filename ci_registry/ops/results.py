@@ -159,12 +159,15 @@ class TargetList(Struct, frozen=True, kw_only=True):
 
 
 class LoginReport(Struct, frozen=True, kw_only=True):
-    """`login`, `logout`, `credentials set` and `credentials rm`. `kept_in` says where, "" when nothing is kept."""
+    """`login`, `logout`, `credentials set` and `credentials rm`. `kept_in` says where, "" when nothing is kept;
+    `checked` whether the registry accepted it, `removed` whether there was one to remove."""
 
     target: str
     host: str
     username: str | None
-    kept_in: str
+    kept_in: str = ""
+    checked: bool = False
+    removed: bool = False
 
 
 class ChainLink(Struct, frozen=True, kw_only=True):

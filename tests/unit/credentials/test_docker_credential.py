@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from ci_registry._version import __version__
-from ci_registry.cli.docker_credential import agreed_credential, serve
-from ci_registry.credentials.chain import ANONYMOUS, Chain, Credential
-from ci_registry.credentials.environment import EnvironmentProvider
-from ci_registry.errors import AccessError, ConfigError
+from ci_registry.cli.docker_credential import serve
+from ci_registry.credentials.chain import ANONYMOUS, Credential
+from ci_registry.errors import ConfigError
 
 from .helper_programs import write_helper
 
@@ -144,29 +143,6 @@ def test_an_unknown_action() -> None:
     assert call("fetch") == (1, "Unknown credential action `fetch`\n", [])
 
 
-def chain(**environ: str) -> Chain:
-    return Chain([EnvironmentProvider(environ)])
-
-
-def test_targets_that_agree() -> None:
-    both = {f"CI_REGISTRY_{name}_{part}": part.lower() for name in ("A", "B") for part in ("USERNAME", "PASSWORD")}
-    assert agreed_credential("reg", ["a", "b", "without"], chain(**both)) == Credential("username", "password")
-
-
-def test_targets_that_do_not_agree_are_both_named() -> None:
-    environ = {"CI_REGISTRY_A_USERNAME": "u", "CI_REGISTRY_A_PASSWORD": "one-password"}
-    environ |= {"CI_REGISTRY_B_USERNAME": "u", "CI_REGISTRY_B_PASSWORD": "two-password"}
-    with pytest.raises(AccessError) as info:
-        agreed_credential("reg:5000", ["none", "a", "b"], chain(**environ))
-    assert "targets 'a' and 'b' are both on reg:5000 with different credentials" in str(info.value)
-    assert "password" not in str(info.value)
-
-
-def test_nobody_has_one() -> None:
-    assert agreed_credential("reg", ["a"], chain()).is_anonymous
-    assert agreed_credential("reg", [], chain()).is_anonymous
-
-
 CONFIG = """
 targets:
   dev:   {kind: registry, url: "http://reg:5000", username: ci, password: "${DEV_PASSWORD}"}
@@ -221,6 +197,12 @@ def test_the_program_names_what_is_wrong(folder: Path) -> None:
     status, answer, errors = program(folder, "get", request="prod.example", **given)
     assert (status, errors) == (1, "")
     assert answer.startswith("targets 'prod' and 'twin' are both on prod.example with different credentials")
+
+
+def test_the_program_lists_only_what_it_can_give(folder: Path) -> None:
+    given = {f"CI_REGISTRY_{name}_{part}": name for name in ("PROD", "TWIN") for part in ("USERNAME", "PASSWORD")}
+    status, answer, errors = program(folder, "list", CI_REGISTRY_HUB_USERNAME="bob", **given)
+    assert (status, json.loads(answer), errors) == (0, {}, "")
 
 
 def test_the_program_without_a_keyring(folder: Path) -> None:
