@@ -176,7 +176,7 @@ ENTRIES = (
         (
             put("connect_to: host.docker.internal:{port}"),
             run("docker run --add-host host.docker.internal:host-gateway ...", where="where this container is started"),
-            do("or join the registry's network and use its container's name"),
+            do("join the registry's network and use its container's name"),
         ),
         7,
     ),
@@ -250,7 +250,7 @@ ENTRIES = (
         "error",
         "plain HTTP where TLS was expected",
         "what listens at {where} answers in plain HTTP, and the target says https://",
-        (put("url: http://{netloc_of_http}"), do("or give the registry a certificate: ci-registry provision certs")),
+        (put("url: http://{netloc_of_http}"), do("give the registry a certificate: ci-registry provision certs")),
         7,
     ),
     Entry(

@@ -29,9 +29,9 @@ ENTRIES = (
         "the certificate is signed by itself",
         "nobody vouches for it, so it must be known beforehand",
         (
-            run("mkdir -p {saved_folder}", _SAVE),
-            put("ca: {saved}"),
-            do("first compare its fingerprint with that on the server: {fingerprint}"),
+            put("fingerprint: {fingerprint}"),
+            run("mkdir -p {saved_folder}", _SAVE, "then name {saved} as `ca:` of target {target}"),
+            do("in either case compare the fingerprint with that on the server first"),
         ),
         7,
     ),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import ssl
 from collections.abc import Iterator
 
 from ...errors import CiRegistryError
 from ...transport.connection import NETWORK_ERRORS, Connection
+from ...transport.message import NoAnswerError, NotHttpError
 from .case import Case
 from .catalog import find
 from .findings import Finding, fine
@@ -66,7 +66,7 @@ def _speaks_http(case: Case) -> bool:
     try:
         with case.connection(plain=True) as connection:
             connection.request("GET", "/v2/")
-            connection.getresponse().read(1024)
+            connection.answer("GET").read(1024)
     except NETWORK_ERRORS:
         return False
     return True
@@ -83,9 +83,9 @@ def _plain(case: Case) -> Iterator[Finding]:
     try:
         with case.connection() as connection:
             connection.request("GET", "/v2/" if case.proxy is None else f"{case.origin}/v2/")
-            response = connection.getresponse()
+            response = connection.answer("GET")
             body = response.read(4096)
-    except http.client.BadStatusLine as error:
+    except (NotHttpError, NoAnswerError) as error:
         yield _not_plain(case, error)
         return
     except (*NETWORK_ERRORS, CiRegistryError) as error:
@@ -110,10 +110,10 @@ def _proxy_answer(case: Case, status: int, squid: str) -> Finding | None:
     return find(code, seen, **case.values(proxy=proxy, said_by=proxy.said_by))
 
 
-def _not_plain(case: Case, error: http.client.BadStatusLine) -> Finding:
-    if isinstance(error, http.client.RemoteDisconnected):
+def _not_plain(case: Case, error: NotHttpError | NoAnswerError) -> Finding:
+    if isinstance(error, NoAnswerError):
         return find("dropped", f"{case.where} closed the connection without an answer", **case.values())
-    if "\\x15\\x03" in repr(str(error)):
+    if "\\x15\\x03" in str(error):
         seen = f"{case.where} answered with a TLS alert"
         return find("https-on-http", seen, **case.values(netloc_of_https=_netloc(case, "https")))
     return find("not-http", f"{case.where} answered with something that is not HTTP", **case.values())

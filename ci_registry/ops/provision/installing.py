@@ -1,4 +1,4 @@
-"""The CA made known: to Docker's daemon through certs.d, or to everything on this machine through the system's store."""
+"""The CA made known: to Docker's daemon through certs.d, or to all of this machine through the system's store."""
 
 from __future__ import annotations
 
@@ -26,12 +26,8 @@ def install_ca(where: str, options: Options, *, dry_run: bool, certs_d: Path = C
         place = certs_d / f"{host}:{options.port}"
         files = [PlannedFile("ca.crt", b"" if dry_run else _read(options, "ca.pem"))]
         if options.mutual:
-            files += [
-                PlannedFile("client.cert", b"" if dry_run else _read(options, f"{options.clients[0]}.pem")),
-                PlannedFile(
-                    "client.key", b"" if dry_run else _read(options, f"{options.clients[0]}.key"), is_secret=True
-                ),
-            ]
+            pair = [b"" if dry_run else _read(options, f"{options.clients[0]}.{end}") for end in ("pem", "key")]
+            files += [PlannedFile("client.cert", pair[0]), PlannedFile("client.key", pair[1], is_secret=True)]
         outcomes = {} if dry_run else write_files(place, files)
         lines += [f"{outcomes.get(file.path, 'would be installed')}: {place}/{file.path}" for file in files]
     return lines

@@ -151,9 +151,8 @@ def _report(
 
 
 def _line(file: PlannedFile, outcome: str, *, show: bool) -> FileLine:
-    text = (
-        file.content.decode("utf-8", "replace") if show and not file.is_secret and b"\0" not in file.content else None
-    )
+    is_text = not file.is_secret and b"BEGIN CERTIFICATE" not in file.content
+    text = file.content.decode() if show and is_text else None
     return FileLine(path=file.path, outcome=outcome, mode=f"{file.mode:04o}", content=text)
 
 
