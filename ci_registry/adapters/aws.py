@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ __all__ = ["Aws", "AwsAccess", "NewRepository", "RegistryToken"]
 PUBLIC_REGION = "us-east-1"
 _ROLE_MARGIN = timedelta(minutes=5)
 _SESSION_NAME = "ci-registry"
+_ENDPOINT_VARIABLES = frozenset({"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR"})  # boto3 refuses them with FIPS
 
 _SOURCES = {
     "env": "the AWS environment variables",
@@ -237,7 +239,7 @@ class Aws:
             "read_timeout": 30,
             "retries": {"mode": "standard", "total_max_attempts": 4},
         }
-        if service == "ecr" and endpoint_url is None:
+        if service == "ecr" and endpoint_url is None and not _ENDPOINT_VARIABLES & os.environ.keys():
             options |= {"use_fips_endpoint": access.fips or None, "use_dualstack_endpoint": access.dual_stack or None}
         if access.proxy is not None:
             options["proxies"] = {"http": access.proxy, "https": access.proxy} if access.proxy else {}

@@ -24,7 +24,7 @@ def set_tag(target: Target, manifest: Manifest, tag: str) -> bool:
         raise ConflictError(
             f"setting {target.location.name}:{tag} to {manifest.digest} was refused; it holds {held or 'nothing'} "
             f"({error.message})",
-            hint="the tag is immutable there; use another tag",
+            hint=error.hint or "the tag is immutable there; use another tag",
         ) from error
     return True
 

@@ -85,7 +85,7 @@ class EcrAuthoriser(RegistryAuthoriser):
         self._issuer = tokens
 
     def challenged(self, reply: Reply, scopes: Scopes, sent: Mapping[str, str]) -> bool:
-        if not has_expired(reply):
+        if not self._has_expired(reply, sent):
             return super().challenged(reply, scopes, sent)
         login = self.login()
         if not self._issuer.issued(login):
@@ -96,3 +96,10 @@ class EcrAuthoriser(RegistryAuthoriser):
             )
         self._issuer.forget()
         return True
+
+    def _has_expired(self, reply: Reply, sent: Mapping[str, str]) -> bool:
+        if reply.method != "HEAD" or reply.status != 403 or "Authorization" not in sent:
+            return has_expired(reply)
+        # The refusal of a HEAD has no words; the same login elsewhere gets them.
+        ping = TokenRequest("GET", f"{self._origin}/v2/", {"Authorization": sent["Authorization"]})
+        return has_expired(self._send(ping, self._origin))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.message import Message
+
+from ..transport.message import Headers
 
 __all__ = ["Quota", "read_quota"]
 
@@ -25,7 +26,7 @@ class Quota:
 
     def __str__(self) -> str:
         hours = self.window_seconds / 3600
-        window = f"{hours:g} hours" if hours >= 1 and self.window_seconds else f"{self.window_seconds} seconds"
+        window = f"{hours:g} hour{'s' if hours > 1 else ''}" if hours >= 1 else f"{self.window_seconds} seconds"
         by = f", counted for {self.source}" if self.source else ""
         return f"{self.remaining} of {self.limit} pulls in {window} are left{by}"
 
@@ -34,7 +35,7 @@ class Quota:
         return max(0, pulls - self.remaining)
 
 
-def read_quota(headers: Message) -> Quota | None:
+def read_quota(headers: Headers) -> Quota | None:
     """From the headers `ratelimit-limit` and `ratelimit-remaining` (`100;w=21600`); None where they are absent."""
     limit = _VALUE.match(headers.get("ratelimit-limit") or "")
     remaining = _VALUE.match(headers.get("ratelimit-remaining") or "")

@@ -240,10 +240,8 @@ class RegistryRepository:
     def _settle_conflict(self, manifest: Manifest, reference: str, failed: CiRegistryError) -> None:
         """An immutable tag that holds just this manifest is a success, though registries refuse that, too."""
         found = self._head_manifest(reference) if isinstance(failed, ConflictError) else None
-        if found is None:
+        if found is None or found.digest != manifest.digest:
             raise failed
-        if found.digest != manifest.digest:
-            raise ConflictError(f"{failed.message}; it holds {found.digest}, not {manifest.digest}", hint=failed.hint)
 
     def _check_pushed(self, manifest: Manifest, reference: str, reply: Reply) -> None:
         # What the registry says it stored is the check of the copy; one that says nothing is asked.

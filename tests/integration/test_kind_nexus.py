@@ -183,7 +183,7 @@ def test_immutable_tags(nexus: FakeNexus, images: ImageBuilder, tmp_path: Path) 
     assert isinstance(error, ConflictError)
     assert error.exit_code == 5
     assert f"Repository does not allow updating assets: {nexus.name}" in error.message
-    assert error.message.endswith(f"it holds {first.digest}, not {second.digest}")
+    assert f"to {second.digest} was refused; it holds {first.digest} (" in error.message
     assert error.hint == ("the repository's deployment policy is ALLOW_ONCE (disable redeploy); push under another tag")
 
 
