@@ -87,7 +87,7 @@ def prepare(work: Path, registries: dict[str, DockerRegistry]) -> dict[str, Any]
     builder = ImageBuilder(zlib.crc32(b"groovy"))
     digests = {}
     for name in ("image", "other", "amd64", "arm64"):
-        image = builder.image()
+        image = builder.image(platform="linux/arm64" if name == "arm64" else "linux/amd64")
         write_layout(image, work / "repository" / name, "latest")
         digests[name] = image.digest
     return {

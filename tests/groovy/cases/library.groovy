@@ -4,7 +4,7 @@
 List whitelisted = [
     'add', 'addAll', 'contains', 'containsKey', 'endsWith', 'get', 'isEmpty', 'join', 'keySet', 'length', 'matches', 'min',
     'parseText', 'put', 'randomUUID', 'replace', 'size', 'startsWith', 'substring', 'toJson', 'toString', 'toUpperCase',
-    'trim', 'call',
+    'trim', 'call', 'values', 'parseInt', 'getBuildCauses',
 ]
 List constructible = ['ArrayList', 'JsonSlurper']
 List steps = ['error', 'sh', 'withEnv', 'withCredentials', 'libraryResource', 'pwd', 'dir', 'deleteDir', 'stash', 'unstash',

@@ -25,7 +25,8 @@ class Build {
     final Map<String, Object> variables = [:]
     Map params = [:]
     Closure checkout = { File workspace -> }
-    Expando currentBuild = new Expando(description: null, displayName: '#1', result: null, currentResult: 'SUCCESS')
+    Expando currentBuild = new Expando(description: null, displayName: '#1', result: null, currentResult: 'SUCCESS',
+        getBuildCauses: { -> [[shortDescription: 'Started by user Ann $HOME']] })
 
     private final Set<String> secrets = [] as Set
     private final Map<String, Closure> steps
@@ -53,7 +54,8 @@ class Build {
     }
 
     /** A scripted pipeline given as text. */
-    Object run(String text) {
+    Object run(String text, Map parameters = [:]) {
+        params = parameters
         return runScript(library.pipeline(text))
     }
 
