@@ -33,16 +33,25 @@ Block = bytes | memoryview
 
 
 class Lane:
-    """Blocks on their way to one worker; `None` is the end. The reader must `end` every lane, also after an error."""
+    """Blocks on their way to one worker. The reader must `end` every lane, also after an error.
+
+    The reader hashes what it puts in: it has time while the worker compresses.
+    """
 
     def __init__(self) -> None:
         self._blocks: queue.Queue[Block | None] = queue.Queue(_LANE_BLOCKS)
         self.given_up = False
         """The reader lost its source, or the worker all its targets: nobody needs the rest."""
         self._ended = False
+        self._hash = hashlib.sha256()
 
     def put(self, block: Block) -> None:
         self._blocks.put(block)
+        self._hash.update(block)
+
+    def diff_id(self) -> Digest:
+        """The digest of all that was put in; for the worker, after the last block."""
+        return Digest(f"sha256:{self._hash.hexdigest()}")
 
     def end(self, given_up: bool = False) -> None:
         self.given_up = self.given_up or given_up
@@ -97,7 +106,7 @@ class LayerUpload:
         self._descriptor, self._wanted, self._on_event = descriptor, wanted, on_event
         self._writers: dict[int, Writer] = {}
         self._sent = Sent(part.diff_id)
-        self._plain_hash, self._hash, self._count = hashlib.sha256(), hashlib.sha256(), 0
+        self._hash, self._count = hashlib.sha256(), 0
 
     def run(self, lane: Lane) -> Sent:
         """Take a layer from the lane; failures of targets are in the result, anything else is raised."""
@@ -116,7 +125,7 @@ class LayerUpload:
 
     def _send_whole(self, lane: Lane) -> None:
         parts = list(self._converted(lane))
-        if lane.given_up or not self._finish_hashes():
+        if lane.given_up or not self._is_wanted(lane):
             return
         self._descriptor = self._sent.descriptor
         self._open_all()
@@ -131,7 +140,7 @@ class LayerUpload:
             if not self._writers and not self._only_digest:
                 lane.given_up = True  # no target takes it, or all have it already
                 return
-        if lane.given_up or not self._finish_hashes():
+        if lane.given_up or not self._is_wanted(lane):
             self._abort_all()
             return
         self._commit_all()
@@ -142,10 +151,9 @@ class LayerUpload:
         return self._descriptor is None and bool(self._sent.stored)
 
     def _converted(self, lane: Lane) -> Iterator[bytes | memoryview]:
-        """The bytes of the layer as they are stored; hashes both sides."""
+        """The bytes of the layer as they are stored, hashed."""
         compressor = None if self._plain else LayerCompressor()
         for block in lane:
-            self._plain_hash.update(block)
             out = compressor.compress(block) if compressor else block
             if len(out):
                 yield self._counted(out)
@@ -158,10 +166,9 @@ class LayerUpload:
         self._count += len(data)
         return data
 
-    def _finish_hashes(self) -> bool:
-        """Now the digests are known; whether this layer is wanted at all."""
-        diff_id = Digest(f"sha256:{self._plain_hash.hexdigest()}")
-        self._sent.diff_id = diff_id
+    def _is_wanted(self, lane: Lane) -> bool:
+        """Now that the digests are known: whether this layer is wanted at all."""
+        diff_id = self._sent.diff_id = lane.diff_id()
         if self._plain:
             self._sent.descriptor = plain_layer(diff_id, self._count)
         else:
@@ -197,7 +204,7 @@ class LayerUpload:
 
     def _commit_all(self) -> None:
         descriptor = self._sent.descriptor
-        assert descriptor is not None  # noqa: S101 - set by _finish_hashes
+        assert descriptor is not None  # noqa: S101 - set by _is_wanted
         for index, writer in list(self._writers.items()):
             try:
                 writer.commit(descriptor.digest)

@@ -41,6 +41,8 @@ class LayoutRepository:
     write.
     """
 
+    prefers_oci = True
+
     def __init__(self, root: Path, repository: str = "", *, shown: str = "") -> None:
         self.root = root
         self.directory = layout_directory(root, repository)

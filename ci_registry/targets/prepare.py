@@ -81,7 +81,7 @@ class _Preparation:
     ) -> None:
         self._image, self._targets, self._on_event, self._cancel = image, list(targets), on_event, cancel
         self._plain = all(isinstance(target, PlainLayers) and target.plain_layers for target in targets)
-        self._oci = all(isinstance(target, PrefersOci) and target.prefers_oci for target in targets)
+        self._oci = any(isinstance(target, PrefersOci) and target.prefers_oci for target in targets)
         self._memory = Forgetful() if self._plain else memory
         self._layers = {diff_id: _Layer(diff_id) for diff_id in image.diff_ids}
         self._failures: dict[int, CiRegistryError] = {}

@@ -97,7 +97,8 @@ class PlainLayers(Protocol):
 
 @runtime_checkable
 class PrefersOci(Protocol):
-    """A place whose format is OCI's own, so that manifests which we make ourselves should be OCI manifests."""
+    """A place whose format is OCI's own: readers of it may see nothing but OCI manifests, so one such place among the
+    targets makes the manifests that we make OCI's."""
 
     prefers_oci: bool
 

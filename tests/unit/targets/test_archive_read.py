@@ -77,6 +77,7 @@ def test_the_classic_form(tmp_path: Path, way: str, compression: str) -> None:
     ]
     assert found == content
     assert validate_layout(tmp_path / "layout", "1").problems == []
+    assert skopeo_raw(f"oci:{tmp_path}/layout:1") == manifest.content
     assert sorted(each.name for each in tmp_path.iterdir()) == ["app.tar", "layout"]
 
 

@@ -208,11 +208,11 @@ CONFIG = Descriptor(DOCKER_CONFIG, digest_of(b"{}"), 2)
 OCI = "application/vnd.oci.image."
 
 
-def test_the_manifest_is_docker_s_unless_the_place_is_oci_s(archive: Archive, tmp_path: Path, target: Target) -> None:
+def test_the_manifest_is_docker_s_unless_a_place_is_oci_s(archive: Archive, tmp_path: Path, target: Target) -> None:
     tar = OciArchiveTarget(tmp_path / "out.tar", "out.tar")
     assert archive.image().prepare([target]).root.media_type == DOCKER_MANIFEST
     assert archive.image().prepare([tar]).root.media_type == OCI_MANIFEST
-    assert archive.image().prepare([tar, target]).root.media_type == DOCKER_MANIFEST
+    assert archive.image().prepare([tar, target]).root.media_type == OCI_MANIFEST
 
 
 @pytest.mark.parametrize(
