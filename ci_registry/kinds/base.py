@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..credentials.chain import Chain
 from ..targets.base import Target
 from ..transport.limiter import Limiter
 from ..transport.retry import Cancel
+from .quota import Quota
 from .settings import TargetSettings
 
-__all__ = ["Connections", "OpenTarget", "RepositoryNames"]
+__all__ = ["Connections", "Metered", "OpenTarget", "RepositoryNames"]
 
 
 @dataclass
@@ -46,6 +47,19 @@ class RepositoryNames(Protocol):
 
     def landing(self, path: str) -> str:
         """The repository in which an image with this source path lands."""
+        ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """Kinds whose registry may limit how much is pulled."""
+
+    def quota(self) -> Quota | None:
+        """What is left now; None where there is no limit. May ask the registry."""
+        ...
+
+    def forecast(self) -> str:
+        """After a dry run: a sentence on what the run itself will use; "" where there is no limit."""
         ...
 
 

@@ -40,6 +40,7 @@ class PlainRegistry:
         self._lock = threading.Lock()
         self._repositories: dict[tuple[str, bool], Target] = {}
         self._quota: Quota | None = None
+        self._manifests_read = 0
         self._mirror_health = MirrorHealth()
 
     # -- who and where it is -------------------------------------------------------------------------------------
@@ -121,6 +122,14 @@ class PlainRegistry:
         """How many pulls the registry says are left; None where it never said."""
         return self._quota
 
+    def forecast(self) -> str:
+        """After a dry run: what the run itself will use of the pull limit; "" where the registry named none."""
+        quota, pulls = self._quota, self._manifests_read
+        if quota is None or not pulls:
+            return ""
+        short = f", {quota.shortfall(pulls)} too few" if quota.shortfall(pulls) else ""
+        return f"the run itself reads {pulls} manifests from {self.shown}: {quota}{short}"
+
     def check_login(self) -> bool:
         """Have the registry look at the credential: False when it does not ask for any.
 
@@ -177,4 +186,7 @@ class PlainRegistry:
 
     def note_reply(self, reply: Reply) -> None:
         """Look at every answer for what it says besides."""
-        self._quota = read_quota(reply.headers) or self._quota
+        quota = read_quota(reply.headers)
+        with self._lock:
+            self._quota = self._quota.or_later(quota) if self._quota else quota
+            self._manifests_read += reply.status == 200 and reply.method == "GET" and "/manifests/" in reply.url

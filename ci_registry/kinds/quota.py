@@ -9,6 +9,7 @@ from ..transport.message import Headers
 
 __all__ = ["Quota", "read_quota"]
 
+_UNDER_WAY = 64
 _VALUE = re.compile(r"\s*(\d+)(?:\s*;\s*w=(\d+))?")
 
 
@@ -29,6 +30,11 @@ class Quota:
         window = f"{hours:g} hour{'s' if hours > 1 else ''}" if hours >= 1 else f"{self.window_seconds} seconds"
         by = f", counted for {self.source}" if self.source else ""
         return f"{self.remaining} of {self.limit} pulls in {window} are left{by}"
+
+    def or_later(self, newer: Quota | None) -> Quota:
+        """What holds after another answer. Answers to requests that were under way together come in any order."""
+        late = newer is not None and 0 < newer.remaining - self.remaining < _UNDER_WAY
+        return self if newer is None or (late and newer.limit == self.limit) else newer
 
     def shortfall(self, pulls: int) -> int:
         """How many of so many pulls would be refused."""

@@ -13,6 +13,7 @@ from ..engine.record import RECORD_TYPE
 from ..engine.rehearsal import Rehearsal
 from ..engine.tag_rules import TagRules
 from ..errors import CiRegistryError, ConflictError, PartialError, UsageError
+from ..kinds.base import Metered
 from ..kinds.settings import TargetSettings
 from ..model.descriptor import Descriptor, Platform
 from ..targets.base import Lister, Source, Target
@@ -134,9 +135,19 @@ class CopyJob:
         images = [self._run.add(request) for request in requests]
         self._run.run()
         self._finish(images)
+        if self._dry_run:
+            self._forecast()
         copied = [_copied(order, image) for (order, _, _), image in zip(self._orders, images, strict=True)]
         report = CopyReport(dry_run=self._dry_run, images=copied, counts=self._run.counts.to_json())
         return report, _failure([delivery for image in images for delivery in image.deliveries], self._dry_run)
+
+    def _forecast(self) -> None:
+        """Say what the run itself would use of a registry's pull limit: this one has used as much."""
+        for order, _, _ in self._orders:
+            source = self._places.open_target(order.source) if order.source.transport in ("target", "docker") else None
+            line = source.forecast() if isinstance(source, Metered) else ""
+            if line:
+                self._places.notify(line)
 
     def _finish(self, images: Sequence[ImageCopy]) -> None:
         """Write the archives that got everything they were to get."""

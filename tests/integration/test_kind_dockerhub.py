@@ -216,6 +216,20 @@ def test_the_quota_is_asked_for_without_a_pull(hub: FakeHub, tmp_path: Path) -> 
         assert kind(bench).quota() is None
 
 
+def test_a_dry_run_says_what_the_run_will_use(hub: FakeHub, images: ImageBuilder, tmp_path: Path) -> None:
+    image = images.index()
+    pulls = len(image.manifests)
+    with Bench(tmp_path, configured(hub)) as bench:
+        bench.push(image, "hub:dockermau/planned:1")
+        assert bench.notes == []
+    for used, few in ((0, ""), (100 - 2 * pulls + 1, ", 1 too few")):
+        hub.pulls = used
+        with Bench(tmp_path / str(used), configured(hub)) as bench:
+            bench.copy("hub:dockermau/planned:1", f"oci:{tmp_path}/to:1", dry_run=True)
+            left = f"{100 - used - pulls} of 100 pulls in 6 hours are left, counted for 192.0.2.7"
+            assert bench.notes == [f"the run itself reads {pulls} manifests from docker.io: {left}{few}"]
+
+
 def test_the_pull_limit_is_explained_and_not_run_into_again(hub: FakeHub, images: ImageBuilder, tmp_path: Path) -> None:
     image = images.image()
     with Bench(tmp_path, configured(hub)) as bench:

@@ -38,3 +38,13 @@ def test_in_words() -> None:
     assert str(Quota(10, 3, 3600, "a user")) == "3 of 10 pulls in 1 hour are left, counted for a user"
     assert str(Quota(10, 3, 60)) == "3 of 10 pulls in 60 seconds are left"
     assert Quota(10, 3, 60).shortfall(5) == 2
+
+
+@pytest.mark.parametrize(
+    "remaining, limit, expected",
+    [(96, 100, 96), (98, 100, 97), (97, 100, 97), (100, 200, 100), (197, 200, 197)],
+)
+def test_answers_come_in_any_order(remaining: int, limit: int, expected: int) -> None:
+    known = Quota(100, 97, 21600)
+    assert known.or_later(Quota(limit, remaining, 21600)).remaining == expected
+    assert known.or_later(None) == known
