@@ -166,7 +166,7 @@ class Places:
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config, self.environ = config, environ
-        self.cancel = cancel or Cancel()
+        self.cancel = Cancel() if cancel is None else cancel  # one that is not set is false
         self._said: set[str] = set()
         self._notify = notify
         self._opened: dict[str, OpenTarget] = {}

@@ -88,7 +88,7 @@ class Client:
         self.dial = dial or Dial()
         self.authoriser = authoriser
         self.limiter = limiter or Limiter()
-        self.cancel = cancel or Cancel()
+        self.cancel = Cancel() if cancel is None else cancel  # one that is not set is false
         self.retry_seconds = retry_seconds
         self.answer_seconds = answer_seconds
         self.pool = Pool(self.dial, origin)
