@@ -46,6 +46,8 @@ class EcrRegistry(PlainRegistry):
 
     def address(self) -> str:
         if self._ecr.url:
+            if self._said is not None and self._said.region and not self._ecr.name:
+                self.aws.check_region()  # nobody wrote that address into a configuration: it may be mistyped
             return self._ecr.url
         if self.is_public:
             return f"https://{PUBLIC_HOST}"

@@ -426,11 +426,16 @@ def test_an_unknown_profile(ecr: FakeEcr, image: BuiltImage, tmp_path: Path) -> 
 
 
 def test_an_unknown_region(ecr: FakeEcr, image: BuiltImage, tmp_path: Path) -> None:
+    ecr.proxy.connected.clear()
     error = failure(image, tmp_path, region="eu-wst-1")
     assert isinstance(error, ConfigError)
     assert error.exit_code == 2
     assert error.message == "there is no AWS region 'eu-wst-1' that this boto3 knows"
     assert error.hint.startswith("did you mean 'eu-west-1'?")
+    with Bench(tmp_path, {}) as bench:
+        typed = bench.refused(image, f"docker://{HOST.replace('eu-west-1', 'eu-wst-1')}/team/app:1")
+    assert (typed.message, typed.exit_code) == (error.message, 2)
+    assert ecr.proxy.connected == []
 
 
 def test_no_region_at_all(ecr: FakeEcr, image: BuiltImage, tmp_path: Path) -> None:
