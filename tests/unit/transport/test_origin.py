@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ci_registry.errors import UsageError
 from ci_registry.transport.origin import Origin, is_loopback, normal_url
 
@@ -23,7 +24,9 @@ def test_equal_exactly_when_credentials_may_go_there(url: str, shown: str) -> No
     assert Origin.parse(shown) == Origin.parse(url)
 
 
-@pytest.mark.parametrize("one, other", [("http://h", "https://h"), ("http://h", "http://h:81"), ("http://h", "http://g")])
+@pytest.mark.parametrize(
+    "one, other", [("http://h", "https://h"), ("http://h", "http://h:81"), ("http://h", "http://g")]
+)
 def test_different_in_scheme_host_or_port(one: str, other: str) -> None:
     assert Origin.parse(one) != Origin.parse(other)
 

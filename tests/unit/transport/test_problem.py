@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ci_registry.errors import (
     AccessError,
     CiRegistryError,
@@ -15,8 +18,6 @@ from ci_registry.errors import (
     RemoteError,
 )
 from ci_registry.transport.problem import ERROR_BODY_LIMIT, diagnostics, problem
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @dataclass
@@ -99,7 +100,12 @@ def test_secrets_do_not_come_back_in_messages() -> None:
         (405, envelope({"code": "UNSUPPORTED", "message": "x"}), AccessError, "read-only"),
         (400, envelope({"code": "DIGEST_INVALID", "message": "x"}), IntegrityError, "run it again"),
         (400, envelope({"code": "MANIFEST_BLOB_UNKNOWN", "message": "x"}), RemoteError, "run it again"),
-        (400, envelope({"code": "TAG_INVALID", "message": "the repository is immutable"}), ConflictError, "another tag"),
+        (
+            400,
+            envelope({"code": "TAG_INVALID", "message": "the repository is immutable"}),
+            ConflictError,
+            "another tag",
+        ),
         (400, envelope({"message": "Repository does not allow updating assets"}), ConflictError, "another tag"),
         (412, envelope({"code": "PRECONDITION", "message": "x"}), ConflictError, "another tag"),
         (400, b"Client sent an HTTP request to an HTTPS server.\n", RemoteError, "https://"),

@@ -9,6 +9,7 @@ from email.message import Message
 from email.utils import formatdate
 
 import pytest
+
 from ci_registry.errors import Interrupted
 from ci_registry.transport.retry import Attempts, Cancel, retry_after_seconds
 

@@ -10,7 +10,6 @@ from ci_registry.transport.auth import Login, RegistryAuthoriser, TokenRequest
 from ci_registry.transport.exchange import Reply
 from ci_registry.transport.http import Client
 from ci_registry.transport.origin import Origin
-
 from tests.support.fake_registry import FakeRegistry
 
 __all__ = ["authorised", "client_of", "login_as"]
