@@ -21,6 +21,11 @@ class Rehearsal:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self._noted: set[str] = set()
+
+    def note_present(self, blobs: Collection[Descriptor]) -> None:
+        """Be told of blobs that were counted already."""
+        self._noted.update(blob.digest for blob in blobs)
 
     @property
     def location(self) -> Location:
@@ -36,7 +41,8 @@ class Rehearsal:
         return self._target.fetch(descriptor, offset)
 
     def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
-        return self._target.exists(descriptors)
+        noted = {descriptor for descriptor in descriptors if descriptor.digest in self._noted}
+        return noted | self._target.exists([each for each in descriptors if each not in noted])
 
     def is_new(self) -> bool:
         return self._target.is_new()
@@ -50,6 +56,8 @@ class Rehearsal:
         mount_from: Sequence[str] = (),
         session: Session | None = None,  # noqa: ARG002 - nothing is gone on with
     ) -> Present | Mounted:
+        if descriptor is not None and descriptor.digest in self._noted:
+            return Present()
         if descriptor is not None and mount_from:
             return Present() if self._has(descriptor) else Mounted(mount_from[0])
         return Rehearsed()

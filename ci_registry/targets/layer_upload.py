@@ -105,6 +105,7 @@ class LayerUpload:
         self._targets, self._plain, self._size = dict(targets), plain, part.size
         self._descriptor, self._wanted, self._on_event = descriptor, wanted, on_event
         self._writers: dict[int, Writer] = {}
+        self._rehearsed: list[int] = []
         self._sent = Sent(part.diff_id)
         self._hash, self._count = hashlib.sha256(), 0
 
@@ -186,11 +187,18 @@ class LayerUpload:
                 self._failed(index, error)
                 continue
             if isinstance(opened, (Present, Mounted)):
-                self._sent.descriptor = self._descriptor
-                self._sent.stored.add(index)
-                self._event("present", target)
+                self._took_nothing(index, opened)
             else:
                 self._writers[index] = opened
+
+    def _took_nothing(self, index: int, opened: Present | Mounted) -> None:
+        """The target has the layer; or else, in a rehearsal, stands for one that would have got it."""
+        self._sent.descriptor = self._descriptor
+        self._sent.stored.add(index)
+        if type(opened) is Present:
+            self._event("present", self._targets[index])
+        else:
+            self._rehearsed.append(index)
 
     def _write(self, data: Block) -> None:
         view = memoryview(data)
@@ -213,6 +221,8 @@ class LayerUpload:
                 continue
             del self._writers[index]
             self._sent.stored.add(index)
+            self._event("copied", self._targets[index])
+        for index in self._rehearsed:
             self._event("copied", self._targets[index])
 
     def _failed(self, index: int, error: CiRegistryError) -> None:

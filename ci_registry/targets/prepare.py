@@ -34,6 +34,7 @@ from .prepared import (
     PrefersOci,
     Prepared,
     PrepareEvent,
+    TakesNotes,
 )
 
 __all__ = ["prepare_image"]
@@ -107,6 +108,7 @@ class _Preparation:
             self._remember_layers()
         manifest = self._manifest()
         self._remember_image(manifest)
+        self._note(manifest)
         return self._prepared(manifest.descriptor, manifest)
 
     def _prepared(self, root: Descriptor, manifest: Manifest | None) -> Prepared:
@@ -327,6 +329,15 @@ class _Preparation:
                 found[layer.diff_id] = [blob.at(*places), *found.get(layer.diff_id, ())]
         if found:
             self._memory.remember(found)
+
+    def _note(self, manifest: Manifest) -> None:
+        """Spare the copy that follows what is known by now."""
+        config = [manifest.config] if manifest.config is not None and self._config is None else []
+        for index in sorted(self._numbers()):
+            target = self._targets[index]
+            if isinstance(target, TakesNotes):
+                layers = [each.descriptor for each in self._layers.values() if each.descriptor and index in each.at]
+                target.note_present(layers + config)
 
     def _remember_image(self, manifest: Manifest) -> None:
         places = [target.location for target in self._alive()]

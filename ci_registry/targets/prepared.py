@@ -31,6 +31,7 @@ __all__ = [
     "Preparable",
     "PrepareEvent",
     "Prepared",
+    "TakesNotes",
 ]
 
 EventKind = Literal["saving", "bytes", "copied", "mounted", "present", "left-out", "warning"]
@@ -101,6 +102,13 @@ class PrefersOci(Protocol):
     targets makes the manifests that we make OCI's."""
 
     prefers_oci: bool
+
+
+@runtime_checkable
+class TakesNotes(Protocol):
+    """A place where asking costs a request: it is told what was brought, so that the copy need not ask or send it."""
+
+    def note_present(self, blobs: Collection[Descriptor]) -> None: ...
 
 
 @dataclass

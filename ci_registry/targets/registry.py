@@ -63,6 +63,7 @@ class RegistryRepository:
         self._seen = TagMemory(lambda: self._tag_pages(accepted=(404,)))
         self._no_referrers_api = False
         self._fallback_lock = threading.Lock()
+        self._noted: set[Digest] = set()
 
     def __repr__(self) -> str:
         return f"RegistryRepository({self.location.name!r})"
@@ -152,7 +153,13 @@ class RegistryRepository:
     def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
         return {descriptor for descriptor in descriptors if self._has(descriptor)}
 
+    def note_present(self, blobs: Collection[Descriptor]) -> None:
+        """Be told of blobs that were just brought here, so that nobody asks for them or sends them again."""
+        self._noted.update(blob.digest for blob in blobs)
+
     def _has(self, descriptor: Descriptor) -> bool:
+        if descriptor.digest in self._noted:
+            return True
         if is_manifest(descriptor.media_type):
             return self._head_manifest(descriptor.digest) is not None
         reply = self.client.request("HEAD", f"/v2/{self.name}/blobs/{descriptor.digest}", scopes=self._scopes)
@@ -190,6 +197,8 @@ class RegistryRepository:
             resumed = continue_upload(self, descriptor, session)
             if resumed is not None:
                 return resumed
+        if descriptor is not None and descriptor.digest in self._noted:
+            return Present()
         mount = mount_from[0] if mount_from and self._mounts else ""
         reply = self._mount(descriptor, mount) if mount and descriptor is not None else None
         if reply is not None and reply.status == 201:

@@ -131,14 +131,14 @@ def test_a_broken_upload_to_one_of_two_targets_is_made_again_for_it_alone(
         assert validate_registry(fake_registry.url, f"team/{name}", "1").root == prepared.root.digest
 
 
-def test_what_a_registry_forgot_is_sent_again(
-    archive: Archive, fake_registry: FakeRegistry, target: RegistryRepository, tmp_path: Path
-) -> None:
+def test_what_a_registry_forgot_is_sent_again(archive: Archive, fake_registry: FakeRegistry, tmp_path: Path) -> None:
     memory = Ledger(tmp_path / "ledger.json")
-    push(archive, target, memory=memory)
+    with opened(fake_registry.url, "team/app") as target:
+        push(archive, target, memory=memory)
     fake_registry.store.blobs.clear()
     fake_registry.store.repositories.clear()
-    _, events = push(archive, target, memory=memory)
+    with opened(fake_registry.url, "team/app") as target:
+        _, events = push(archive, target, memory=memory)
     assert [event.kind for event in events] == ["saving", "copied", "copied"]
     assert validate_registry(fake_registry.url, "team/app", "1").problems == []
 
@@ -182,9 +182,28 @@ def test_what_another_compressor_made_at_one_target_is_made_anew_for_both(
 def test_a_rehearsal_writes_nothing_and_knows_the_digest(
     archive: Archive, fake_registry: FakeRegistry, target: RegistryRepository
 ) -> None:
-    rehearsed = archive.image().prepare([Rehearsal(target)])
+    events: list[PrepareEvent] = []
+    rehearsed = archive.image().prepare([Rehearsal(target)], on_event=events.append)
     assert [request.method for request in fake_registry.requests if request.method not in ("GET", "HEAD")] == []
-    assert push(archive, target)[0].root == rehearsed.root
+    prepared, really = push(archive, target)
+    assert prepared.root == rehearsed.root
+    assert {event for event in events if event.kind != "bytes"} == set(really)
+
+
+@pytest.mark.parametrize("rehearsing", [False, True])
+def test_the_copy_that_follows_neither_asks_for_layers_nor_sends_them_again(
+    archive: Archive, fake_registry: FakeRegistry, target: RegistryRepository, rehearsing: bool
+) -> None:
+    place: Target = Rehearsal(target) if rehearsing else target
+    prepared = archive.image().prepare([place])
+    manifest = prepared.source.manifest(prepared.root)
+    before = len(fake_registry.requests)
+    assert place.exists(manifest.layers) == set(manifest.layers)
+    assert all(type(place.writer(layer)) is Present for layer in manifest.layers)
+    assert len(fake_registry.requests) == before
+    # the configuration is for the copy to bring
+    assert manifest.config is not None
+    assert place.exists([manifest.config]) == set()
 
 
 def test_memory_stays_bounded(tmp_path: Path, fake_registry: FakeRegistry) -> None:
