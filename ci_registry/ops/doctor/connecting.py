@@ -40,13 +40,13 @@ def _unusable(case: Case, error: ConfigError) -> Finding:
     cause = error.__cause__
     if isinstance(cause, ssl.SSLError) and "KEY_VALUES_MISMATCH" in (cause.reason or ""):
         fitting = _fitting_key(Path(settings.client_cert)) if settings.client_cert else None
-        values = case.values(client_cert=settings.client_cert, client_key=settings.client_key, fitting_key=fitting)
-        return find("client-key-mismatch", error.message, **values)
+        pair = {"client_cert": settings.client_cert, "client_key": settings.client_key, "fitting_key": fitting}
+        return find("client-key-mismatch", error.message, target=case.name, **pair)
     lonely, _, rest = error.message.partition(" lies there without ")
     if rest:
         as_ca = f"{lonely.removesuffix('.cert')}.crt" if lonely.endswith(".cert") else None
-        return find("certs-d-unpaired", error.message, **case.values(lonely=lonely, as_ca=as_ca))
-    return find("target-unusable", error.message, **case.values(hint=error.hint or "correct it"))
+        return find("certs-d-unpaired", error.message, lonely=lonely, as_ca=as_ca)
+    return find("target-unusable", error.message, target=case.name, hint=error.hint or "correct it")
 
 
 def _fitting_key(certificate: Path) -> Path | None:

@@ -21,6 +21,8 @@ def missing_repository(case: Case, seen: str) -> Finding:
     """Missing, or in another region than this machine's AWS settings name."""
     target = case.target
     assert isinstance(target, EcrRegistry)  # noqa: S101 - only asked for one
+    if _is_there(case, target):
+        return note("pull", f"{case.wire_repository} is there, and empty")
     said = ecr_host(case.origin.host)
     region = said.region if said and said.region else target.aws.region()
     values = case.values(region=region)
@@ -31,6 +33,14 @@ def missing_repository(case: Case, seen: str) -> Finding:
     if isinstance(settings, EcrTarget) and settings.create_repositories and settings.create_repositories.enabled:
         return note("pull", f"{case.wire_repository} does not exist yet; it is created before the first push")
     return find("ecr-repository-missing", seen, **values)
+
+
+def _is_there(case: Case, target: EcrRegistry) -> bool:
+    """What Amazon's API says; not known means no."""
+    try:
+        return target.aws.repository_exists(case.wire_repository, target.account)
+    except CiRegistryError:
+        return False
 
 
 def _other_region(case: Case, target: EcrRegistry, region: str) -> str:

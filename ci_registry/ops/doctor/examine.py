@@ -17,7 +17,7 @@ from .case import Case
 from .catalog import find
 from .connecting import configuration, daemon, names, tcp
 from .findings import DoctorReport, Finding, MachineCheck, TargetCheck, fine, worst_exit
-from .kinds import kinds
+from .kinds import limits, nexus
 from .login import login
 from .machine import CERTS_D, machine
 from .rights import pull, push
@@ -39,8 +39,9 @@ STEPS: tuple[Step, ...] = (
     tls,
     service,
     clock,
+    nexus,
     login,
-    kinds,
+    limits,
     pull,
     push,
     abilities,
@@ -71,6 +72,8 @@ def ask(places: Places, texts: Sequence[str]) -> list[Question]:
 def _question(places: Places, text: str) -> Question:
     if text.removesuffix(":") in places.config.targets:
         return Question(text.removesuffix(":"))
+    if ":" not in text:
+        places.target(text)  # raises with the nearest names
     place = places.parse(text)
     if place.transport != "target":
         raise UsageError(f"'{text}' is no target", hint="write TARGET or TARGET:REPOSITORY")
@@ -119,7 +122,6 @@ def _examine_one(
             places=places,
             config_file=places.config.path,
         )
-        case.endpoint.client  # noqa: B018 - what the settings can't give is found here
     except CiRegistryError as error:
         found = find("target-unusable", error.message, target=question.target, hint=error.hint or "correct it")
         # An AWS login that fails ends the same way, with the exit code that a push would end with.

@@ -1,4 +1,4 @@
-"""Step: what a kind of registry tells about itself beyond the registry API."""
+"""Steps: what a kind of registry tells about itself beyond the registry API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .case import Case
 from .catalog import find
 from .findings import Finding, fine, note
 
-__all__ = ["kinds"]
+__all__ = ["limits", "nexus"]
 
 _NEXUS_CODES = {
     "status": "nexus-starting",
@@ -28,19 +28,20 @@ _PREVIEW = "ratelimitpreview/test"
 _FEW = 0.1  # of the limit
 
 
-def kinds(case: Case) -> Iterator[Finding]:
-    """Nexus by its REST API, Docker Hub by its limits, any other by the limits it states."""
-    if isinstance(case.target, Nexus):
-        yield from _nexus(case, case.target)
-    elif isinstance(case.target, DockerHub):
+def limits(case: Case) -> Iterator[Finding]:
+    """How many pulls are left: Docker Hub is asked, others may have said so in an answer."""
+    if isinstance(case.target, DockerHub):
         yield from _hub(case)
     elif quota := case.target.quota():
         yield note("limits", str(quota))
 
 
-def _nexus(case: Case, target: Nexus) -> Iterator[Finding]:
+def nexus(case: Case) -> Iterator[Finding]:
+    """By its REST API, and before the login: some of it makes logins fail."""
+    if not isinstance(case.target, Nexus):
+        return
     try:
-        checks = target.checks()
+        checks = case.target.checks()
     except CiRegistryError as error:
         checks = [KindFinding("status", "unknown", error.message, error.hint)]
     for check in checks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,7 @@ from ...transport.exchange import Reply
 from .case import Case
 from .catalog import find
 from .findings import Finding, fine
-from .trust import client_certificate
+from .trust import client_certificate, is_about_client
 
 __all__ = ["clock", "server_name", "service"]
 
@@ -29,8 +30,9 @@ def service(case: Case) -> Iterator[Finding]:
     try:
         reply = case.client(logged_in=False).request("GET", "/v2/", retry=False)
     except TlsError as error:
-        about_client = error.about == "client certificate"
-        yield client_certificate(case, error.message) if about_client else _broken(case, error)
+        cause = error.__cause__
+        about_client = isinstance(cause, ssl.SSLError) and is_about_client(cause)
+        yield client_certificate(case, str(cause)) if about_client else _broken(case, error)
         return
     except CiRegistryError as error:
         yield _broken(case, error)

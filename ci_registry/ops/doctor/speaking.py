@@ -52,6 +52,8 @@ def _no_handshake(case: Case, error: ssl.SSLError) -> Iterator[Finding]:
         yield find("tls-too-old", seen, **case.values())
     elif any(mark in text for mark in _ABOUT_CLIENTS):
         yield fine("protocol", f"{case.where} speaks TLS")  # the step about trust tells the rest
+    elif "ALERT" in text:  # only who speaks TLS sends one
+        yield find("handshake-failed", seen, **case.values())
     elif _speaks_http(case):
         yield find("http-on-https", seen, **case.values(netloc_of_http=_netloc(case, "http")))
     elif isinstance(error, ssl.SSLEOFError) or "EOF" in text:

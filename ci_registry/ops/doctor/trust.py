@@ -18,7 +18,7 @@ from .findings import Finding, fine
 if TYPE_CHECKING:
     from ...adapters.x509 import CertificateFacts
 
-__all__ = ["client_certificate", "tls"]
+__all__ = ["client_certificate", "is_about_client", "tls"]
 
 # OpenSSL's X509_V_ERR_* (openssl-verify(1)).
 _NOT_YET, _EXPIRED, _SELF_SIGNED_LEAF = 9, 10, 18
@@ -66,6 +66,7 @@ def _trusted(case: Case, facts: CertificateFacts | None) -> Iterator[Finding]:
 
 
 def is_about_client(error: ssl.SSLError) -> bool:
+    """Whether the server ended the handshake because of what it was, or was not, shown."""
     text = f"{error.reason or ''} {error}"
     marks = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "ALERT_CERTIFICATE", "HANDSHAKE_FAILURE")
     return "ALERT" in text and any(mark in text for mark in marks)
