@@ -3,6 +3,7 @@
 # make test       everything CI checks; as root it installs the Debian packages it needs first
 # make test-deps  only that; elsewhere than as root it names the missing packages
 # make check      ruff and mypy
+# make trust      promotions killed at fifty points of an apply, and applied again
 # make bench      measure against other tools, in at most 15 minutes; writes docs/benchmarks
 # make bench-full the same with more runs and the rows that take long
 
@@ -13,12 +14,13 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+KILL_POINTS ?= 50
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test test-deps check bench bench-full clean
+.PHONY: help venv demo test test-deps check trust bench bench-full clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -42,6 +44,9 @@ check: venv
 
 test: test-deps check
 	$(BIN)/pytest -n $(WORKERS) --durations=20 $(PYTEST_ARGS)
+
+trust: test-deps venv
+	KILL_POINTS=$(KILL_POINTS) $(BIN)/pytest -n $(WORKERS) tests/trust $(PYTEST_ARGS)
 
 bench: venv
 	$(BIN)/python -m tests.benchmarks --output docs/benchmarks $(BENCH_ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ..engine.receipt import Receipt, dump_receipt
@@ -26,4 +27,6 @@ def write_reports(receipt: Receipt, json_file: Path | None, junit_file: Path | N
 
 
 def _write(path: Path, text: str, what: str) -> None:
+    with contextlib.suppress(OSError):  # writing says better what is wrong
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, redact(text).encode(), what)
