@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "docker-config": ("docker_config", "docker_config", "Log docker, skopeo and buildah in through our credentials."),
     "jenkins": ("jenkins", "jenkins", "Work with a Jenkins server: check it, define jobs, start builds."),
     "doctor": ("doctor", "doctor", "Check each layer of each target and of this machine, and say the cure."),
-    "provision": ("provision", "provision", "Write and start a private registry, proxy, cache or Nexus, or certificates."),
+    "provision": ("provision", "provision", "Write and start a private registry, proxy, cache or Nexus."),
     "targets": ("configuration", "targets", "List the configured targets."),
     "config": ("configuration", "config", "Check, show or describe the configuration."),
 }

@@ -52,7 +52,7 @@ def test_help_ends_with_examples_that_parse(ci: Cli, words: str) -> None:
     for line in filter(None, map(str.strip, examples)):
         assert f"ci-registry {words}" in re.sub(r"--config \S+ ", "", line), line
         called = line.rpartition("ci-registry ")[2].rpartition(f"{words} ")[2]
-        arguments = shlex.split(re.sub(r"> .*", "", called))
+        arguments = shlex.split(re.sub(r"> .*|\)[:;\"].*", "", called))
         if arguments and arguments[-1] != words.split()[-1]:
             ALL[words].make_context(words, arguments)
 
