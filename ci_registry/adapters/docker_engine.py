@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, ReferenceSyntaxError, RemoteError
 from ..model.descriptor import Digest, Platform
 from .compression import Readable
+from .docker_socket import ask, local_socket
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -130,30 +131,26 @@ class DockerEngine:
 
     def inspect(self, reference: str) -> LocalImage:
         """What the daemon knows about a name, `NAME@DIGEST` or an id."""
+        found = self._inspect_quickly(reference) if self._known is None else None
+        if found is not None:
+            return found
         with self._translated(f"looking for {reference}"):
-            document = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
-            return LocalImage(
-                Digest(document["Id"]),
-                tuple(Digest(layer) for layer in (document.get("RootFS") or {}).get("Layers") or ()),
-                tuple(document.get("RepoTags") or ()),
-                tuple(document.get("RepoDigests") or ()),
-                Platform(
-                    str(document.get("Os") or ""),
-                    str(document.get("Architecture") or ""),
-                    str(document.get("Variant") or ""),
-                ),
-                self._in_containerd(document),
-                document,
-            )
+            client = self._client
+            document = client.inspect_image(reference)  # type: ignore[no-untyped-call]
+            return _local_image(document, client.api_version, client.info)
 
-    def _in_containerd(self, document: Mapping[str, Any]) -> bool:
-        version = tuple(int(part) for part in self._client.api_version.split(".")[:2])
-        if version < _FIRST_API_WITH_CONTAINERD:
-            return False
-        if document.get("Descriptor"):
-            return True
-        status = self._client.info().get("DriverStatus") or ()
-        return any(list(entry)[-1:] == [_CONTAINERD_DRIVER] for entry in status)
+    def _inspect_quickly(self, reference: str) -> LocalImage | None:
+        """Without the SDK, where the daemon's socket is here and the answer is clear."""
+        path = local_socket(self._environ)
+        answer = ask(path, "images", reference, "json") if path is not None else None
+        if path is None or answer is None:
+            return None
+        try:
+            found = _local_image(*answer, lambda: (ask(path, "info") or ({}, ""))[0])
+        except (ValueError, KeyError, TypeError, ReferenceSyntaxError):
+            return None
+        self.address = f"unix://{path}"
+        return found
 
     def images(self) -> list[LocalName]:
         """All images that have a name or a registry digest, the newest first."""
@@ -269,6 +266,29 @@ class SaveStream:
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # whatever it was doing, it is over
             # Where urllib3 is older than 2.3, the next bytes from the daemon end it.
             getattr(self._response.raw, "shutdown", lambda: None)()
+
+
+def _local_image(document: Mapping[str, Any], version: str, info: Callable[[], Mapping[str, Any]]) -> LocalImage:
+    """The answer about an image, understood. Raises `KeyError` and the like when it is another kind of answer."""
+    return LocalImage(
+        Digest(document["Id"]),
+        tuple(Digest(layer) for layer in (document.get("RootFS") or {}).get("Layers") or ()),
+        tuple(document.get("RepoTags") or ()),
+        tuple(document.get("RepoDigests") or ()),
+        Platform(
+            str(document.get("Os") or ""), str(document.get("Architecture") or ""), str(document.get("Variant") or "")
+        ),
+        _in_containerd(document, version, info),
+        document,
+    )
+
+
+def _in_containerd(document: Mapping[str, Any], version: str, info: Callable[[], Mapping[str, Any]]) -> bool:
+    if tuple(int(part) for part in version.split(".")[:2]) < _FIRST_API_WITH_CONTAINERD:
+        return False
+    if document.get("Descriptor"):
+        return True
+    return any(list(entry)[-1:] == [_CONTAINERD_DRIVER] for entry in info()["DriverStatus"] or ())
 
 
 def _named(values: object) -> tuple[str, ...]:
