@@ -103,8 +103,9 @@ def test_what_a_reader_may_not_ask(nexus: FakeNexus, monkeypatch: pytest.MonkeyP
 @pytest.fixture(scope="module")
 def shared_ecr() -> Iterator[FakeEcr]:
     with FakeEcr(Authority(), [HOST]) as ecr:
-        ecr.client().create_repository(repositoryName="team/app")
-        ecr.client(region="us-east-1").create_repository(repositoryName="team/abroad")
+        for name, region in (("team/app", "eu-west-1"), ("team/abroad", "us-east-1")):
+            if ecr.repository(name, region=region) is None:  # moto keeps what it has for the whole process
+                ecr.client(region=region).create_repository(repositoryName=name)
         yield ecr
 
 
@@ -128,11 +129,11 @@ def test_an_ecr_that_is_well(ecr: FakeEcr) -> None:
 
 @produces("ecr-repository-missing")
 def test_a_repository_that_does_not_exist(ecr: FakeEcr) -> None:
-    finding = only(of_ecr("team/new"), "ecr-repository-missing")
+    finding = only(of_ecr("team/missing"), "ecr-repository-missing")
     assert finding.exit == 4
     assert finding.cures[0].lines == ["create_repositories: {enabled: true}"]
-    assert finding.cures[1].lines == ["aws ecr create-repository --repository-name team/new --region eu-west-1"]
-    assert codes(of_ecr("team/new", create_repositories={"enabled": True}), worst="error") == []
+    assert finding.cures[1].lines == ["aws ecr create-repository --repository-name team/missing --region eu-west-1"]
+    assert codes(of_ecr("team/missing", create_repositories={"enabled": True}), worst="error") == []
 
 
 @produces("ecr-wrong-region")

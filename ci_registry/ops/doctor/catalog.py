@@ -16,7 +16,10 @@ __all__ = ["Entry", "Remedy", "do", "edit", "entries", "find", "put", "run"]
 
 @dataclass(frozen=True)
 class Remedy:
-    """A cure with places still open. One whose places are not all filled in does not fit the case and is left out."""
+    """A cure with places still open. One whose places are not all filled in does not fit the case and is left out.
+
+    A place may stand for several lines.
+    """
 
     kind: CureKind
     lines: tuple[str, ...]
@@ -24,7 +27,7 @@ class Remedy:
 
     def fill(self, values: dict[str, str]) -> Cure | None:
         try:
-            lines = [line.format_map(values) for line in self.lines]
+            lines = [part for line in self.lines for part in line.format_map(values).split("\n")]
             return Cure(kind=self.kind, lines=lines, where=self.where.format_map(values))
         except KeyError:
             return None

@@ -250,7 +250,11 @@ ENTRIES = (
         "error",
         "plain HTTP where TLS was expected",
         "what listens at {where} answers in plain HTTP, and the target says https://",
-        (put("url: http://{netloc_of_http}"), do("give the registry a certificate: ci-registry provision certs")),
+        (
+            put("url: http://{netloc_of_http}", "{tls_settings_off}"),
+            put("url: http://{netloc_of_http}"),
+            do("give the registry a certificate: ci-registry provision certs"),
+        ),
         7,
     ),
     Entry(

@@ -7,7 +7,9 @@ from .catalog import Entry, do, put, run
 __all__ = ["ENTRIES"]
 
 _REST = "{api}/service/rest/v1"
-_CURL = "curl --fail -u {user} -H 'Content-Type: application/json'"
+# The password by a file descriptor: on a command line everybody could read it.
+_CURL = 'curl --fail -K <(printf \'user = "%s:%s"\' {user} "$PASSWORD")'
+_JSON = "-H 'Content-Type: application/json'"
 
 ENTRIES = (
     Entry(
@@ -40,8 +42,8 @@ ENTRIES = (
         "the Community Edition blocks uploads and downloads until an administrator accepts them",
         (
             run(
-                f'curl --fail -u {{user}} {_REST}/system/eula | sed \'s/"accepted" *: *false/"accepted":true/\' '
-                f"| {_CURL} --data-binary @- {_REST}/system/eula"
+                f'{_CURL} {_REST}/system/eula | sed \'s/"accepted" *: *false/"accepted":true/\' '
+                f"| {_CURL} {_JSON} --data-binary @- {_REST}/system/eula"
             ),
         ),
         3,
@@ -52,7 +54,7 @@ ENTRIES = (
         "error",
         "the Docker Bearer Token Realm is not active",
         "the repository allows anonymous pulls, and without that realm every login to it is answered 401",
-        (run(f"{_CURL} -X PUT -d '{{realms}}' {_REST}/security/realms/active"),),
+        (run(f"{_CURL} {_JSON} -X PUT -d '{{realms}}' {_REST}/security/realms/active"),),
         3,
     ),
     Entry(

@@ -15,6 +15,7 @@ from .findings import Finding, fine
 __all__ = ["protocol", "shown"]
 
 _OLD_TLS = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION")
+_TLS_KEYS = ("ca", "client_cert", "client_key", "fingerprint")
 _ABOUT_CLIENTS = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_EXPIRED", "UNSUPPORTED_CERT")
 
 
@@ -55,7 +56,11 @@ def _no_handshake(case: Case, error: ssl.SSLError) -> Iterator[Finding]:
     elif "ALERT" in text:  # only who speaks TLS sends one
         yield find("handshake-failed", seen, **case.values())
     elif _speaks_http(case):
-        yield find("http-on-https", seen, **case.values(netloc_of_http=_netloc(case, "http")))
+        yield find(
+            "http-on-https",
+            seen,
+            **case.values(netloc_of_http=_netloc(case, "http"), tls_settings_off=_tls_settings_off(case)),
+        )
     elif isinstance(error, ssl.SSLEOFError) or "EOF" in text:
         yield find("dropped", seen, **case.values())
     elif "WRONG_VERSION" in text or "RECORD_LAYER" in text.upper().replace(" ", "_"):
@@ -72,6 +77,14 @@ def _speaks_http(case: Case) -> bool:
     except NETWORK_ERRORS:
         return False
     return True
+
+
+def _tls_settings_off(case: Case) -> str:
+    """Lines that end the settings which mean nothing without TLS, and are refused beside http://."""
+    settings = case.target.settings
+    ended = [f"{key}: null" for key in _TLS_KEYS if getattr(settings, key)]
+    ended += ["insecure_skip_verify: false"] if settings.insecure_skip_verify else []
+    return "\n".join(ended)
 
 
 def _netloc(case: Case, scheme: str) -> str:
