@@ -254,8 +254,7 @@ def continue_upload(repository: RegistryRepository, descriptor: Descriptor, sess
             cancel_upload(repository, location)
         return None
     for name, value in (("Location", location), ("OCI-Chunk-Min-Length", str(session.get("minimum") or 0))):
-        if not reply.headers.get(name):
-            reply.headers[name] = value
+        reply.headers.setdefault(name, value)
     return Upload(repository, descriptor, reply, repository.chunk_bytes or (_CHUNK_BYTES if offset else 0), offset)
 
 

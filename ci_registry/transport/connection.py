@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from email.message import Message
+from io import BufferedReader
 
 from ..errors import CiRegistryError, TlsError, TransportError
+from .message import Headers, NotHttpError, ProtocolError, Response, UnsendableError, request_head
 from .origin import Origin
 from .proxy import Proxy
 from .tls import TlsSettings, check_fingerprint, tls_failure
@@ -22,8 +22,8 @@ __all__ = ["NETWORK_ERRORS", "STALE", "Connection", "Dial", "Pool", "network_fai
 CONNECT_SECONDS = 15.0
 _LOOK_SECONDS = 5.0
 
-NETWORK_ERRORS = (OSError, http.client.HTTPException)
-STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
+NETWORK_ERRORS = (OSError, ProtocolError)
+STALE = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
 """What a reused connection fails with when the server had closed it meanwhile."""
 
 
@@ -38,30 +38,76 @@ class Dial:
     """Adds to a failed handshake what the server's certificate says (in DER; empty if it could not be had)."""
 
 
-class Connection(http.client.HTTPConnection):
-    """A connection to an origin: dials another address, through a proxy, or over TLS, as `Dial` says."""
+class Connection:
+    """A connection to an origin: dials another address, through a proxy, or over TLS, as `Dial` says.
+
+    It is made when it is first used. `timeout`, in seconds, bounds making it and each reading and writing.
+    """
 
     def __init__(self, origin: Origin, dial: Dial, own: bool) -> None:
-        proxy = dial.proxy_for(origin)
-        host, port = dial.connect_to if dial.connect_to and own else (origin.host, origin.port)
-        super().__init__(proxy.host if proxy else host, proxy.port if proxy else port, timeout=CONNECT_SECONDS)
-        self.origin, self.proxy, self.dial, self.is_own = origin, proxy, dial, own
+        self.proxy = proxy = dial.proxy_for(origin)
+        self._beyond = dial.connect_to if dial.connect_to and own else (origin.host, origin.port)
+        self.host, self.port = (proxy.host, proxy.port) if proxy else self._beyond
+        self.origin, self.dial, self.is_own = origin, dial, own
+        self.timeout = CONNECT_SECONDS
+        self.sock: socket.socket | None = None
+        self._reader: BufferedReader | None = None
         self.may_break = True
         """Whether a run that is stopped may cut it off."""
-        login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
-        self.absolute_headers = login if proxy and not origin.is_tls else {}
-        if proxy and origin.is_tls:
-            self.set_tunnel(host, port, headers=login)
+        self._login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
+        self.absolute_headers: Mapping[str, str] = self._login if proxy and not origin.is_tls else {}
 
     def connect(self) -> None:
-        super().connect()
+        """Make it: to the proxy if there is one, through that where the origin speaks TLS, and then the handshake."""
+        self.sock = socket.create_connection((self.host, self.port), self.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.origin.is_tls:
-            settings = self.dial.tls
-            context = settings.context(own=self.is_own)
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.origin.host)
-            if settings.fingerprint and self.is_own:
-                certificate = self.sock.getpeercert(binary_form=True)
-                check_fingerprint(self.origin, certificate or b"", settings.fingerprint)
+            if self.proxy:
+                self._tunnel(self.sock)
+            self._start_tls(self.sock)
+        self._reader = self.sock.makefile("rb")
+
+    def _tunnel(self, sock: socket.socket) -> None:
+        host, port = self._beyond
+        beyond = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        sock.sendall(request_head("CONNECT", beyond, [("Host", beyond), *self._login.items()]))
+        # Without a buffer: what follows the answer belongs to the handshake.
+        with sock.makefile("rb", buffering=0) as raw:
+            answer = Response(BufferedReader(raw, 1), "HEAD")
+        if not 200 <= answer.status < 300:
+            raise OSError(f"Tunnel connection failed: {answer.status} {answer.reason}".rstrip())
+
+    def _start_tls(self, sock: socket.socket) -> None:
+        settings = self.dial.tls
+        context = settings.context(own=self.is_own)
+        self.sock = secured = context.wrap_socket(sock, server_hostname=self.origin.host)
+        if settings.fingerprint and self.is_own:
+            check_fingerprint(self.origin, secured.getpeercert(binary_form=True) or b"", settings.fingerprint)
+
+    def request(self, method: str, target: str, fields: Iterable[tuple[str, str]] = (), body: bytes = b"") -> None:
+        """Send a request, or the head of one whose body follows; `fields` come after Host."""
+        head = request_head(method, target, [("Host", self.origin.netloc), *fields])
+        if self.sock is None:
+            self.connect()
+        self.send(head + body)
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send a part of a body."""
+        assert self.sock is not None  # noqa: S101 - a body follows a head
+        self.sock.sendall(data)
+
+    def answer(self, method: str) -> Response:
+        """Read the head of the answer to a request that was sent with `method`."""
+        assert self._reader is not None  # noqa: S101 - an answer follows a request
+        return Response(self._reader, method)
+
+    def close(self) -> None:
+        """End it; harmless when repeated."""
+        for part in (self._reader, self.sock):
+            if part is not None:
+                with contextlib.suppress(OSError):  # the other side was faster
+                    part.close()
+        self._reader = self.sock = None
 
     def wait(self, seconds: float) -> None:
         """Bound each following read or write."""
@@ -172,7 +218,7 @@ def _presented_certificate(connection: Connection) -> bytes:
     return shown or b""
 
 
-def proxy_refusal(connection: Connection, status: int, headers: Message) -> TransportError | None:
+def proxy_refusal(connection: Connection, status: int, headers: Headers) -> TransportError | None:
     """What a proxy itself answered to a request for a plain-http registry; None when the registry answered."""
     proxy, reason = connection.proxy, (headers.get("X-Squid-Error") or "").partition(" ")[0]
     if proxy is None or connection.origin.is_tls or (status != 407 and not reason):
@@ -187,7 +233,7 @@ def _network_sentence(connection: Connection, error: Exception) -> tuple[str, st
     where = f"{connection.host}:{connection.port}"
     via = f" (the proxy set by {connection.proxy.said_by})" if connection.proxy else ""
     text = str(error)
-    if isinstance(error, http.client.InvalidURL):
+    if isinstance(error, UnsendableError):
         return f"its address can't be asked for ({text})", "check the address", False
     if "Tunnel connection failed" in text:
         return _refused_by_proxy(connection, text.partition("failed: ")[2] or text, "connect to")
@@ -198,10 +244,10 @@ def _network_sentence(connection: Connection, error: Exception) -> tuple[str, st
         return f"nothing listens on {where}{via} (connection refused)", "check the address and that it is running", True
     if isinstance(error, TimeoutError):
         return f"no answer from {where}{via} in time", "check firewalls and proxy settings", True
-    if isinstance(error, http.client.BadStatusLine) and "\\x15\\x03" in repr(text):
+    if isinstance(error, NotHttpError) and "\\x15\\x03" in text:
         hint = f"write the address as https://{connection.origin.netloc}"
         return f"{where} speaks TLS, not plain HTTP", hint, False
-    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, http.client.RemoteDisconnected):
+    if isinstance(error, NotHttpError):
         return f"what answers on {where} does not speak HTTP", "check the port", False
     return f"the connection to {where}{via} broke ({text or type(error).__name__})", "run it again", True
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import RemoteError, TransportError
 from .connection import NETWORK_ERRORS, Connection
+from .message import Headers, Response
 from .problem import ERROR_BODY_LIMIT
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ class Reply:
     method: str
     url: str
     status: int
-    headers: http.client.HTTPMessage
+    headers: Headers
     body: bytes = b""
 
     def header_values(self, name: str) -> list[str]:
         """All values of a header that may be repeated."""
-        return list(self.headers.get_all(name) or [])
+        return self.headers.get_all(name)
 
 
 class Stream:
     """An answer whose body is still to be read; closing it gives the connection back if the body is used up."""
 
-    def __init__(self, client: Client, connection: Connection, response: http.client.HTTPResponse, reply: Reply):
+    def __init__(self, client: Client, connection: Connection, response: Response, reply: Reply):
         self._client, self._connection, self._response, self.reply = client, connection, response, reply
         self._open = True
 
@@ -63,14 +63,10 @@ class Stream:
     def read_all(self, limit: int) -> bytes:
         """The rest of the body, at most `limit` bytes. One that ends too early raises `TransportError`."""
         try:
-            body = self._response.read(limit)
-            left = self._response.length or 0
-            if len(body) < limit and left:
-                raise http.client.IncompleteRead(body, left)
+            return self._response.read(limit)
         except NETWORK_ERRORS as error:
             self.close(broken=True)
             raise self._client.failure(self._connection, error, f"reading from {self.reply.url}") from error
-        return body
 
     def read_whole(self, limit: int) -> None:
         """Read a good answer into its reply; one with more than `limit` bytes is an error."""
@@ -91,8 +87,7 @@ class Stream:
     def close(self, broken: bool = False) -> None:
         if self._open:
             self._open = False
-            reusable = not broken and self._response.isclosed() and not self._response.will_close
-            self._response.close()
+            reusable = not broken and self._response.is_over and not self._response.will_close
             self._client.pool.give_back(self._connection, reusable)
 
     def __enter__(self) -> Stream:
@@ -137,7 +132,7 @@ class Exchange:
 
     def _push(self, data: memoryview | bytes) -> None:
         try:
-            self._connection.sock.sendall(data)
+            self._connection.send(data)
         except NETWORK_ERRORS as error:
             reply = self._early_answer()
             if reply is not None:

@@ -1,7 +1,7 @@
 """HTTP/1.1 to one registry: a pool of connections, push-style bodies, retries, redirects, limits.
 
-Built on http.client, driven by hand so that a body can be pushed chunk by chunk while another connection is read
-(docs/decisions/0001-transport.md). One `Client` serves one registry; it may be used from any number of threads.
+Driven by hand, so that a body can be pushed chunk by chunk while another connection is read
+(docs/decisions/0001-transport-writer-scheduler.md). One `Client` serves one registry, from any number of threads.
 """
 
 from __future__ import annotations
@@ -337,26 +337,20 @@ class Client:
     ) -> None:
         whole = connection.proxy is not None and not connection.origin.is_tls
         path = url if whole else url[len(str(connection.origin)) :] or "/"
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", connection.origin.netloc)
-        connection.putheader("User-Agent", self._user_agent)
+        fields = [("User-Agent", self._user_agent), *headers.items(), *connection.absolute_headers.items()]
         if length is not None and (length or method in ("POST", "PUT", "PATCH")):
-            connection.putheader("Content-Length", str(length))
-        for name, value in (*headers.items(), *connection.absolute_headers.items()):
-            connection.putheader(name, value)
-        connection.endheaders(body or None)
+            fields.append(("Content-Length", str(length)))
+        connection.request(method, path, fields, body)
         connection.wait(self.answer_seconds)
         if connection.may_break:
             self.cancel.check()  # it may have connected after all the others were cut off
 
     def _read_head(self, connection: Connection, method: str, url: str) -> Stream:
-        response = connection.getresponse()
+        response = connection.answer(method)
         reply = Reply(method, url, response.status, response.headers)
         refused = proxy_refusal(connection, reply.status, reply.headers)
         if refused is not None:
             raise refused
-        if method == "HEAD":
-            response.read()  # there is nothing to read, but only this says that the connection is free
         self._note_warnings(reply)
         if self._on_reply is not None and connection.origin == self.origin:
             self._on_reply(reply)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import ssl
+
+from .connection import NETWORK_ERRORS, Connection, Dial
+from .origin import Origin
+from .tls import TlsSettings
 
 __all__ = ["answers_plain_http"]
 
@@ -12,9 +15,7 @@ _SECONDS = 3.0
 
 def answers_plain_http(netloc: str) -> bool:
     """Whether `host:port` refuses a TLS handshake but answers an HTTP request to /v2/."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    secure = http.client.HTTPSConnection(netloc, timeout=_SECONDS, context=context)
+    secure = _connection(f"https://{netloc}")
     try:
         secure.connect()
     except ssl.SSLError:
@@ -27,12 +28,19 @@ def answers_plain_http(netloc: str) -> bool:
 
 
 def _answers(netloc: str) -> bool:
-    plain = http.client.HTTPConnection(netloc, timeout=_SECONDS)
+    plain = _connection(f"http://{netloc}")
     try:
         plain.request("GET", "/v2/")
-        plain.getresponse().read(1024)
-    except (OSError, http.client.HTTPException):
+        plain.answer("GET").read(1024)
+    except NETWORK_ERRORS:
         return False
     finally:
         plain.close()
     return True
+
+
+def _connection(address: str) -> Connection:
+    """A connection that trusts any certificate; nothing secret is sent on it."""
+    connection = Connection(Origin.parse(address), Dial(TlsSettings(skip_verify=True)), own=True)
+    connection.timeout = _SECONDS
+    return connection

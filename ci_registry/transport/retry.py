@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timezone
-from email.message import Message
-from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from ..errors import Interrupted
+
+if TYPE_CHECKING:
+    from .message import Headers
 
 __all__ = ["RETRY_STATUSES", "Attempts", "Cancel", "retry_after_seconds"]
 
@@ -105,13 +107,15 @@ class Attempts:
         return True
 
 
-def retry_after_seconds(headers: Message, now: float | None = None) -> float | None:
+def retry_after_seconds(headers: Headers, now: float | None = None) -> float | None:
     """Retry-After in seconds, from either of its forms (RFC 9110, section 10.2.3); None when absent or unreadable."""
     text = (headers.get("Retry-After") or "").strip()
     if not text:
         return None
     if text.isdecimal():
         return float(text)
+    from email.utils import parsedate_to_datetime
+
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError):
