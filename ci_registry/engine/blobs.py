@@ -87,9 +87,12 @@ class BlobMoves:
             waiting.wait_for(blob)
             if is_fresh:
                 wants.append(_Want(target, blob))
-        checked: Checked = Gather(len(wants), lambda wants: self._move(group, wants), self._run.scheduler.remind)
+        checked = self._gather(group, len(wants))
         for want in wants:
             self._find_out(group, want, checked)
+
+    def _gather(self, group: _Group, count: int) -> Checked:
+        return Gather(count, lambda wants: self._move(group, wants), self._run.scheduler.remind)
 
     def _blob_at(self, target: Target, descriptor: Descriptor) -> tuple[_Blob, bool]:
         place = target.location
@@ -116,9 +119,12 @@ class BlobMoves:
             self._check(group, want, self._mounts(group, want), checked)
             return
         repository, first = sibling
-        # The same registry gets it into another repository already: one upload, and mounts from there.
+        # The same registry gets it into another repository already: one upload, and mounts from there. The others do
+        # not wait for this one, which waits for them.
+        checked.left()
+        alone = self._gather(group, 1)
         first.on_end(
-            lambda: self._check(group, want, [repository], checked), lambda _: self._check(group, want, [], checked)
+            lambda: self._check(group, want, [repository], alone), lambda _: self._check(group, want, [], alone)
         )
 
     def _sibling(self, group: _Group, want: _Want) -> tuple[str, _Blob] | None:
