@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -28,7 +29,7 @@ Count = Annotated[int, Meta(ge=1)]
 class JobParameter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A parameter of a job. With `choices` it is a choice, the first of which is the default."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    name: str = ""
     default: str | bool = ""
     choices: tuple[str, ...] = ()
     description: str = ""
@@ -68,10 +69,24 @@ def read_jobs(file: Path) -> list[JobDefinition]:
 
 def _one(document: Document, file: Path, name: str, data: object) -> JobDefinition:
     path = f"jobs.{name}"
-    job = convert(document, path, data, JobDefinition)
-    script = str(file.parent / job.script) if job.script else None
+    plain = dict(data) if isinstance(data, dict) else data
+    parameters = plain.pop("parameters", None) or {} if isinstance(plain, dict) else {}
+    if not isinstance(parameters, dict):
+        raise document.error(f"{path}.parameters", "must be parameters by name", hint="write NAME: {default: ...}")
+    job = convert(document, path, plain, JobDefinition)
     values = {field: getattr(job, field) for field in job.__struct_fields__}
-    return JobDefinition(**{**values, "name": name, "script": script})
+    values["name"] = name
+    values["script"] = str(file.parent / job.script) if job.script else None
+    values["parameters"] = tuple(_parameter_of(document, path, str(key), parameters[key]) for key in parameters)
+    return JobDefinition(**values)
+
+
+def _parameter_of(document: Document, job: str, name: str, data: object) -> JobParameter:
+    path = f"{job}.parameters.{name}"
+    found = convert(document, path, data or {}, JobParameter)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise document.error(path, "is not a name for a parameter", hint="use letters, digits and _")
+    return JobParameter(name=name, default=found.default, choices=found.choices, description=found.description)
 
 
 def config_xml(job: JobDefinition) -> str:

@@ -8,6 +8,9 @@ class Declarative {
                                        'options', 'input', 'tools', 'failFast']
     private static final List POST = ['always', 'changed', 'fixed', 'regression', 'aborted', 'failure', 'success',
                                       'unstable', 'unsuccessful', 'notBuilt', 'cleanup']
+    private static final List OPTIONS = ['ansiColor', 'buildDiscarder', 'disableConcurrentBuilds', 'disableResume', 'lock',
+                                         'logRotator', 'parallelsAlwaysFailFast', 'preserveStashes', 'quietPeriod', 'retry',
+                                         'skipDefaultCheckout', 'skipStagesAfterUnstable', 'timeout', 'timestamps']
     private static final List BODIES = ['steps', 'stages', 'parallel', 'matrix']
 
     private final Build build
@@ -31,6 +34,9 @@ class Declarative {
         Map model = sections('pipeline', PIPELINE, body)
         assert model.agent != null : 'pipeline: agent is missing'
         assert model.stages != null : 'pipeline: stages is missing'
+        if (model.options != null) {
+            evaluate((Closure) model.options, new Names('options', OPTIONS))
+        }
         model.stages = stagesIn('pipeline', (Closure) model.stages)
         model.post = model.post == null ? [:] : sections('post', POST, (Closure) model.post)
         return model
@@ -208,6 +214,22 @@ class Sections {
 
     Object propertyMissing(String name) {
         return name in ['any', 'none'] ? name : build.variable(name)
+    }
+}
+
+/** Accepts calls of known names, whatever is given to them. */
+class Names {
+    private final String where
+    private final List allowed
+
+    Names(String where, List allowed) {
+        this.where = where
+        this.allowed = allowed
+    }
+
+    Object methodMissing(String name, Object arguments) {
+        assert name in allowed : where + ': there is no ' + name
+        return null
     }
 }
 

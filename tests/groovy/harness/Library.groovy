@@ -30,7 +30,7 @@ class Library {
     }
 
     Script pipeline(File file) {
-        return loader.parseClass(file).newInstance()
+        return loader.parseClass(file.text, 'Pipeline_' + file.name.replaceAll(/\W/, '_') + '.groovy').newInstance()
     }
 
     Script pipeline(String text) {
