@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from .dockerd import Dockerd
 from .process import find_program
 
 __all__ = [
-    "AGENT_MOUNTS",
+    "agent_mounts",
     "import_image",
     "make_agent_image",
     "make_nginx_image",
@@ -24,12 +25,22 @@ __all__ = [
     "make_squid_image",
 ]
 
-AGENT_MOUNTS = ("/usr", "/lib", "/lib64", "/bin", "/sbin")
-"""What of this machine an agent container sees, read-only, so that its programs are there."""
+ROOT = Path(__file__).resolve().parents[2]
 
-_PASSWD = b"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/:/bin/false\nproxy:x:13:13::/:/bin/false\n"
-_GROUP = b"root:x:0:\nwww-data:x:33:\nproxy:x:13:\n"
+_PASSWD = b"""\
+root:x:0:0:root:/root:/bin/sh
+nobody:x:65534:65534::/:/bin/false
+www-data:x:33:33::/:/bin/false
+proxy:x:13:13::/:/bin/false
+"""
+_GROUP = b"root:x:0:\nnogroup:x:65534:\nwww-data:x:33:\nproxy:x:13:\n"
 _FOLDERS = ("tmp", "run", "var", "var/lib", "var/log", "var/log/nginx", "var/lib/nginx", "var/cache", "etc", "root")
+
+
+def agent_mounts() -> list[str]:
+    """Options of `docker run` for what an agent sees of this machine, read-only: its programs, and this project."""
+    seen = ["/usr", "/lib", "/lib64", "/bin", "/sbin", sys.prefix, sys.base_prefix, str(ROOT)]
+    return [word for path in dict.fromkeys(seen) if Path(path).exists() for word in ("-v", f"{path}:{path}:ro")]
 
 
 def import_image(
@@ -66,7 +77,7 @@ def make_squid_image(daemon: Dockerd, tag: str = "ubuntu/squid:latest") -> None:
 
 
 def make_agent_image(daemon: Dockerd, tag: str = "agent:1") -> None:
-    """Hardly anything: an agent sees this machine's programs by `AGENT_MOUNTS`."""
+    """Hardly anything: an agent sees this machine's programs by `agent_mounts`."""
     import_image(daemon, tag, [], {}, ("/usr/bin/env",))
 
 
