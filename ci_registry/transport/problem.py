@@ -95,7 +95,7 @@ def _plain(text: str) -> str:
     rest = re.sub(r"<(head|script|style)\b.*?</\1>|<[^>]+>", " ", text, flags=re.IGNORECASE | re.DOTALL)
     words = " ".join(rest.split())
     heading = " ".join(title.group(1).split()) if title else ""
-    repeated = words.startswith(heading) and len(words) < len(heading) + 40
+    repeated = heading and words.startswith(heading) and len(words) < len(heading) + 40
     return (heading if repeated else f"{heading} {words}").strip()[:300]
 
 

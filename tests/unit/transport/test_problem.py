@@ -53,6 +53,7 @@ def envelope(*entries: object) -> bytes:
          ["502 Bad Gateway"]),
         (b"<html><title>Blocked</title><style>p {x: y}</style><p>Ask the <b>security</b> team about this page, please",
          ["Blocked Blocked Ask the security team about this page, please"]),
+        (b"<html><body><h1>502 Bad Gateway</h1></body></html>", ["502 Bad Gateway"]),
         (b"\xff\xfe", ["\ufffd\ufffd"]),
         (b"", []),
         (b"  \n", []),
