@@ -19,7 +19,7 @@ from ci_registry.errors import (
     UsageError,
 )
 from ci_registry.model.descriptor import Descriptor, Digest, digest_of
-from ci_registry.model.manifest import Manifest, parse_manifest
+from ci_registry.model.manifest import OCI_MANIFEST, Manifest, parse_manifest
 from ci_registry.targets.fallback_tag import add_referrer, fallback_tag, listed_referrers, remove_referrer
 from ci_registry.targets.listing import repositories
 from ci_registry.targets.registry import RegistryRepository
@@ -323,9 +323,7 @@ def test_very_many_tags_are_not_listed_to_the_end(registry: FakeRegistry, images
     assert place.tagged("v9") == image.root
 
 
-def test_a_tag_that_was_found_shows_that_the_repository_is_not_new(
-    registry: FakeRegistry, images: ImageBuilder
-) -> None:
+def test_a_tag_that_was_found_shows_that_it_is_not_new(registry: FakeRegistry, images: ImageBuilder) -> None:
     registry.load(images.image(), "app", "1")
     place = repository(registry)
     place.tagged("1")
@@ -418,9 +416,7 @@ SUBJECT = Digest("sha256:" + "a" * 64)
 
 
 def entry(letter: str) -> Descriptor:
-    return Descriptor(
-        "application/vnd.oci.image.manifest.v1+json", Digest("sha256:" + letter * 64), 7, artifact_type="x/y"
-    )
+    return Descriptor(OCI_MANIFEST, Digest("sha256:" + letter * 64), 7, artifact_type="x/y")
 
 
 def test_an_entry_that_somebody_else_overwrote_is_written_again() -> None:
