@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from ..errors import CiRegistryError
     from ..ops.promoting import PromotionOrder
 
-__all__ = ["apply", "file_options", "finish", "force_options", "plan", "promote", "receipt"]
+__all__ = [
+    "DRY_RUN",
+    "apply",
+    "file_options",
+    "force_options",
+    "forced_rules",
+    "plan",
+    "plan_answer",
+    "promote",
+    "promote_now",
+    "receipt",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,7 +63,7 @@ _REPORTS = (
     click.option("--html", "html_file", type=_FILE, help="Write the receipt as a page."),
 )
 _APPROVED_BY = click.option("--approved-by", metavar="NAME", help="Who approved. [env: CI_REGISTRY_APPROVED_BY]")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Read for real, say what would happen, write nothing.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Read for real, say what would happen, write nothing.")
 
 
 def _with(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
@@ -97,7 +108,7 @@ def _order(given: dict[str, Any]) -> PromotionOrder:
 def plan(globals_: Globals, save: Path | None, **given: Any) -> Answer:
     """Find out what a promotion would do, and write it down, to be approved and applied later."""
     made, refused = _make(globals_, _order(given))
-    return _plan_answer(globals_, made, save if refused is None else None, refused)
+    return plan_answer(globals_, made, save if refused is None else None, refused)
 
 
 def _make(globals_: Globals, order: PromotionOrder) -> tuple[Plan, CiRegistryError | None]:
@@ -109,13 +120,15 @@ def _make(globals_: Globals, order: PromotionOrder) -> tuple[Plan, CiRegistryErr
     return made, refusal(made)
 
 
-def _plan_answer(globals_: Globals, plan: Plan, save: Path | None, refused: CiRegistryError | None) -> Answer:
+def plan_answer(globals_: Globals, plan: Plan, save: Path | None, refused: CiRegistryError | None) -> Answer:
+    """Answer with a plan in place of a receipt, saved where that is asked for."""
     from ..engine.plan import dump_plan, plan_digest
     from ..ops.promoting import quota_notes
     from ..ops.results_promotion import PlanReport
     from ..ops.state import save_plan
     from ..reports.promotion_text import plan_text
 
+    globals_.output.schema = "plan"
     digest = save_plan(plan, save) if save is not None else plan_digest(dump_plan(plan))
     notes = quota_notes(globals_.places, plan)
     for note in notes:
@@ -137,7 +150,7 @@ def _plan_answer(globals_: Globals, plan: Plan, save: Path | None, refused: CiRe
 @force_options
 @file_options
 @_APPROVED_BY
-@_DRY_RUN
+@DRY_RUN
 def promote(
     globals_: Globals,
     receipt_file: Path | None,
@@ -149,13 +162,8 @@ def promote(
 ) -> Answer:
     """Promote images from one target to others: plan and apply in one go."""
     made, refused = _make(globals_, _order(given))
-    if dry_run:
-        globals_.output.schema = "plan"
-        return _plan_answer(globals_, made, None, refused)
-    if refused is not None:
-        answer = _plan_answer(globals_, made, None, refused)
-        globals_.output.schema = "plan"
-        return answer
+    if dry_run or refused is not None:
+        return plan_answer(globals_, made, None, refused)
     files = (receipt_file, junit_file, html_file)
     return promote_now(globals_, made, files, approved_by)
 
@@ -201,7 +209,7 @@ def announce(globals_: Globals, plan: Plan, would: str = "") -> None:
 @click.option("--fresh", is_flag=True, help="Ignore the journal of an earlier apply.")
 @file_options
 @_APPROVED_BY
-@_DRY_RUN
+@DRY_RUN
 def apply(
     globals_: Globals,
     file: Path,

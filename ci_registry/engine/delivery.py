@@ -214,10 +214,10 @@ class Delivery(Waiting):
         manifest = self._manifest
         assert manifest is not None  # noqa: S101 - set by begin
         if tag:
-            kind: EventKind = "tagged" if set_tag(self.target, manifest, tag) else "unchanged"
+            set_tag(self.target, manifest, tag)
         else:
             self.target.put_manifest(manifest)
-            kind = "manifest"
+        kind: EventKind = "tagged" if tag else "manifest"
         self._run.event(Event(kind, self.where, manifest.digest, tag or "", manifest.descriptor.size))
         with self._lock:
             if tag:

@@ -74,9 +74,7 @@ class Tagging:
     def _put(self, leg: Leg, manifest: Manifest) -> None:
         arrival, tag = leg.arrival, leg.arrival.tag or ""
         self._journal.note(arrival.key, "tagging")
-        if not set_tag(leg.target, manifest, tag):
-            leg.outcome = "promoted" if leg.earlier else "unchanged"
-            return
+        set_tag(leg.target, manifest, tag)
         leg.outcome = "promoted"
         self._journal.note(arrival.key, "tagged")
         self._on_event(Event("tagged", leg.target.location.name, manifest.digest, tag, manifest.descriptor.size))

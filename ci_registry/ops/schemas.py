@@ -22,6 +22,7 @@ from .results import (
     TargetList,
     VerifyReport,
 )
+from .results_history import DiffReport, HistoryReport
 from .results_promotion import PlanReport, ReceiptReport
 
 __all__ = ["DOCUMENTS", "schema_of"]
@@ -43,6 +44,8 @@ DOCUMENTS: dict[str, Any] = {
     "login": LoginReport,
     "provision": ProvisionReport,
     "list": (RepositoryList, TagList),
+    "diff": DiffReport,
+    "history": HistoryReport,
     "plan": PlanReport,
     "receipt": ReceiptReport,
     "schema": dict[str, Any],
