@@ -16,14 +16,19 @@ from pathlib import Path
 from types import TracebackType
 
 from .engine.events import Event
+from .engine.plan import Plan, dump_plan, plan_digest
+from .engine.policy import refusal
+from .engine.receipt import Receipt
 from .model.descriptor import Platform
 from .ops.config import Config, load
 from .ops.copying import CopyJob, CopyOrder, Landing, landing_of, landings
 from .ops.looking import inspect, list_place
 from .ops.looking import verify as verify_image
 from .ops.places import Place, Places
+from .ops.promoting import PromotionOrder, apply_plan, make_plan
 from .ops.results import CopyReport, ImageReport, RepositoryList, TagList, VerifyReport
 from .ops.sources import open_for_looking, source_path
+from .ops.state import MemoryJournal
 
 __all__ = ["Session"]
 
@@ -123,6 +128,46 @@ class Session:
         if error is not None:
             raise error
         return report
+
+    # -- promotion -----------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        *images: str,
+        source: str | None = None,
+        targets: Sequence[str] = (),
+        promotion: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Plan:
+        """What a promotion would do, as data. Refusals of policies are in it (`plan.refusals`), not raised."""
+        return make_plan(self.places, PromotionOrder(images, source, targets, tags, promotion))
+
+    def apply(self, plan: Plan, *, approved_by: str | None = None, on_event: OnEvent = _ignore) -> Receipt:
+        """Carry out a plan; raises what it failed with, and `RefusedError` when a policy is against it."""
+        refused = refusal(plan)
+        if refused is not None:
+            raise refused
+        digest = plan_digest(dump_plan(plan))
+        receipt, _, error = apply_plan(
+            self.places, plan, digest, MemoryJournal(), approved_by=approved_by, on_event=on_event
+        )
+        if error is not None:
+            raise error
+        return receipt
+
+    def promote(
+        self,
+        *images: str,
+        source: str | None = None,
+        targets: Sequence[str] = (),
+        promotion: str | None = None,
+        tags: Sequence[str] = (),
+        approved_by: str | None = None,
+        on_event: OnEvent = _ignore,
+    ) -> Receipt:
+        """Plan and apply in one go: `session.promote("team/app:1.2", source="dev", targets=["prod"])`."""
+        plan = self.plan(*images, source=source, targets=targets, promotion=promotion, tags=tags)
+        return self.apply(plan, approved_by=approved_by, on_event=on_event)
 
     # -- looking -------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,9 @@ def test_the_python_api_does_the_same(folder: Path, targets: FakeRegistry, image
         assert session.list("backup").repositories == ["dev/app"]
         assert not session.verify("backup:dev/app:1", deep=True).problems
         session.tag("backup:dev/app:1", ["stable"])
+        receipt = session.promote("dev/app:1", source="dev", targets=["backup"], tags=["promoted"], approved_by="Ann")
+        assert [line.outcome for edge in receipt.edges for line in edge.arrivals] == ["promoted"]
+        assert session.inspect("backup:dev/app:promoted").digest == image.digest
         with pytest.raises(ci_registry.CiRegistryError) as caught:
             session.copy("dev:dev/none:1", "backup:none:1")
     assert caught.value.exit_code == 4
