@@ -2,7 +2,7 @@
 
 Layers are compressed by ISA-L's igzip. What it writes depends on how its input is cut, so the input is always cut the
 same way here; and levels 0 to 2 give the same bytes on every x86-64 processor with SSE4.2, which level 3 does not
-promise (docs/decisions/0004-layer-compression.md). The header has no name and no time.
+promise (docs/decisions/0003-layer-compression.md). The header has no name and no time.
 """
 
 from __future__ import annotations
