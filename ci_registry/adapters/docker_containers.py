@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ConflictError, NotFoundError, RemoteError
 from .docker_engine import DockerEngine
 
-__all__ = ["Container", "ContainerEngine", "DaemonFacts", "Mount", "Neighbour", "PublishedPort"]
+__all__ = ["Container", "ContainerEngine", "DaemonFacts", "Mount", "Neighbour", "Network", "PublishedPort"]
 
 _LABEL = "io.ci-registry.provision"
+_SETTLED = timedelta(seconds=4)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,14 @@ class Container:
     def fingerprint(self) -> str:
         text = json.dumps(asdict(self), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Network:
+    """A docker network: this machine's address on it, and its range, such as 172.18.0.0/16. IPv4."""
+
+    gateway: str
+    subnet: str
 
 
 @dataclass(frozen=True)
@@ -128,13 +138,29 @@ class ContainerEngine(DockerEngine):
 
     # -- networks ----------------------------------------------------------------------------------------------------
 
-    def ensure_network(self, name: str) -> str:
-        """The gateway of a user-defined network, which is created if need be: this machine's address on it."""
+    def ensure_network(self, name: str, known: Network | None = None) -> Network:
+        """A user-defined network, created if need be: with the `known` addresses if they are still free."""
         with self._translated(f"creating the docker network {name}"):
             if not self._client.networks(names=[f"^{name}$"]):
-                self._client.create_network(name, driver="bridge", labels={_LABEL: name}, check_duplicate=True)
-            document = self._client.inspect_network(name)
-            return _gateway(document)
+                self._create_network(name, known)
+            return _network(self._client.inspect_network(name))
+
+    def _create_network(self, name: str, known: Network | None) -> None:
+        from docker.errors import APIError
+        from docker.types import IPAMConfig, IPAMPool
+
+        wanted: list[Any] = [None]
+        if known is not None and known.subnet:
+            wanted.insert(0, IPAMConfig(pool_configs=[IPAMPool(subnet=known.subnet, gateway=known.gateway)]))
+        for pools in wanted:
+            try:
+                self._client.create_network(
+                    name, driver="bridge", ipam=pools, labels={_LABEL: name}, check_duplicate=True
+                )
+                return
+            except APIError:  # another network has the addresses by now
+                if pools is None:
+                    raise
 
     def remove_network(self, name: str) -> bool:
         """Remove a network that was created here and is empty; False when it was not, or still has members."""
@@ -186,9 +212,17 @@ class ContainerEngine(DockerEngine):
             text: bytes = self._client.logs(name, tail=lines)
         return text.decode("utf-8", "replace")
 
-    def is_running(self, name: str) -> bool:
-        known = self._find(name)
-        return bool(known and (known.get("State") or {}).get("Running"))
+    def state(self, name: str) -> Literal["steady", "starting", "ended"]:
+        """Whether a container stays up; one that was restarted must have been up for some seconds."""
+        known = self._find(name) or {}
+        state = known.get("State") or {}
+        if not state.get("Running"):
+            return "ended"
+        if state.get("Restarting"):
+            return "starting"
+        started = datetime.fromisoformat(str(state.get("StartedAt"))[:19] + "+00:00")
+        settled = datetime.now(timezone.utc) - started > _SETTLED
+        return "steady" if settled or not known.get("RestartCount") else "starting"
 
     def _find(self, name: str) -> Mapping[str, Any] | None:
         try:
@@ -251,10 +285,12 @@ def _bind(folder: Path, mount: Mount) -> str:
     return f"{(folder / mount.below).resolve()}:{mount.inside}:{'ro' if mount.read_only else 'rw'}"
 
 
-def _gateway(network: Mapping[str, Any]) -> str:
-    pools = (network.get("IPAM") or {}).get("Config") or ()
-    gateways = [str(pool.get("Gateway") or "") for pool in pools]
-    return next((each.partition("/")[0] for each in gateways if each and ":" not in each), "")
+def _network(document: Mapping[str, Any]) -> Network:
+    for pool in (document.get("IPAM") or {}).get("Config") or ():
+        gateway = str(pool.get("Gateway") or "").partition("/")[0]
+        if gateway and ":" not in gateway:
+            return Network(gateway, str(pool.get("Subnet") or ""))
+    return Network("", "")
 
 
 def _neighbour(document: Mapping[str, Any]) -> Neighbour:

@@ -34,7 +34,7 @@ class Site:
 
     def agent(self, *command: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command in an agent container beside the registry, with the host's docker socket, as agents have it."""
-        where = ["--network", NETWORK, "-v", f"{self.folder}:/work", "-w", "/work"]
+        where = ["--network", NETWORK, "-v", f"{self.folder}:/site", "-w", "/site"]
         where += ["-v", f"{self.daemon.socket}:/var/run/docker.sock", "-e", "HOME=/tmp", "-e", f"PYTHONPATH={ROOT}"]
         where += ["-e", f"PATH={Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"]
         return self.daemon.run("run", "--rm", *where, *agent_mounts(), "agent:1", *command, check=False)

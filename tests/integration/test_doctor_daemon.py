@@ -33,7 +33,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def gateway(dockerd: Dockerd) -> Iterator[str]:
     """An address of this machine that is not loopback, where the daemon makes no exceptions."""
     engine = ContainerEngine({"DOCKER_HOST": dockerd.host})
-    yield engine.ensure_network(NETWORK)
+    yield engine.ensure_network(NETWORK).gateway
     engine.remove_network(NETWORK)
     engine.close()
 

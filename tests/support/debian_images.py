@@ -34,7 +34,20 @@ www-data:x:33:33::/:/bin/false
 proxy:x:13:13::/:/bin/false
 """
 _GROUP = b"root:x:0:\nnogroup:x:65534:\nwww-data:x:33:\nproxy:x:13:\n"
-_FOLDERS = ("tmp", "run", "var", "var/lib", "var/log", "var/log/nginx", "var/lib/nginx", "var/cache", "etc", "root")
+_SQUID_FOLDERS = ("/usr/share/squid/icons", "/usr/share/squid/errors/templates", "/etc/squid")
+_FOLDERS = (
+    "tmp",
+    "run",
+    "var",
+    "var/lib",
+    "var/log",
+    "var/log/nginx",
+    "var/log/squid",
+    "var/lib/nginx",
+    "var/cache",
+    "etc",
+    "root",
+)
 
 
 def agent_mounts() -> list[str]:
@@ -69,20 +82,15 @@ def make_nginx_image(daemon: Dockerd, tag: str = "nginx:stable") -> None:
 
 def make_squid_image(daemon: Dockerd, tag: str = "ubuntu/squid:latest") -> None:
     squid = find_program("squid")
-    files = {str(path)[1:]: path.read_bytes() for path in Path("/usr/share/squid").rglob("*.css")}
-    files |= {str(path)[1:]: path.read_bytes() for path in Path("/usr/share/squid").glob("mime.conf")}
-    files |= {str(path)[1:]: path.read_bytes() for path in Path("/etc/squid").glob("*.css")}
-    files |= {f"usr/share/squid/errors/templates/{p.name}": p.read_bytes() for p in _error_pages()}
-    import_image(daemon, tag, [squid], files, (squid, "-N", "-f", "/etc/squid/squid.conf"))
+    found = [path for folder in _SQUID_FOLDERS for path in Path(folder).rglob("*") if path.is_file()]
+    found.append(Path("/usr/share/squid/mime.conf"))
+    files = {str(path)[1:]: path.read_bytes() for path in found}
+    import_image(daemon, tag, [squid, "/usr/lib/squid/unlinkd"], files, (squid, "-N", "-f", "/etc/squid/squid.conf"))
 
 
 def make_agent_image(daemon: Dockerd, tag: str = "agent:1") -> None:
     """Hardly anything: an agent sees this machine's programs by `agent_mounts`."""
     import_image(daemon, tag, [], {}, ("/usr/bin/env",))
-
-
-def _error_pages() -> list[Path]:
-    return [path for path in Path("/usr/share/squid/errors/templates").glob("*") if path.is_file()]
 
 
 def _quoted(word: str) -> str:
@@ -94,7 +102,7 @@ def _tar(programs: Sequence[str], files: Mapping[str, bytes]) -> bytes:
     with tarfile.open(fileobj=out, mode="w") as tar:
         for folder in _FOLDERS:
             info = tarfile.TarInfo(folder)
-            info.type, info.mode = tarfile.DIRTYPE, 0o1777 if folder in ("tmp", "run") else 0o755
+            info.type, info.mode = tarfile.DIRTYPE, 0o1777 if folder in ("tmp", "run", "var/log/squid") else 0o755
             tar.addfile(info)
         for path in dict.fromkeys([*programs, *(each for program in programs for each in _libraries(program))]):
             _add(tar, path.lstrip("/"), Path(path).read_bytes(), 0o755)

@@ -53,6 +53,7 @@ def said_options(options: Options) -> dict[str, object]:
         "port": options.port,
         "network": options.network,
         "gateway": options.gateway,
+        "subnet": options.subnet,
         "tls": options.tls,
         "mutual": options.mutual,
         "htpasswd": options.htpasswd,

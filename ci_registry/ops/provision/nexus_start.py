@@ -41,7 +41,7 @@ def set_up(
 def _wait(setup: NexusSetup, name: str, engine: ContainerEngine, wait_seconds: float) -> None:
     end = time.monotonic() + wait_seconds
     while not setup.is_ready():
-        if time.monotonic() > end or not engine.is_running(name):
+        if time.monotonic() > end or engine.state(name) == "ended":
             raise RemoteError(
                 f"starting Nexus failed: it was not ready after {wait_seconds:g} seconds",
                 hint=f"see `docker logs {name}`; the first start takes minutes: --wait SECONDS",

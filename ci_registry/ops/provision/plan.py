@@ -24,6 +24,7 @@ class Options:
     port: int
     network: str = "ci-registry"
     gateway: str = ""
+    subnet: str = ""
     tls: bool = False
     mutual: bool = False
     htpasswd: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ...adapters.docker_containers import ContainerEngine
+from ...adapters.docker_containers import Container, ContainerEngine, Network
 from ...adapters.keychain import Keychain
 from ...errors import CiRegistryError, RemoteError, StorageError, UsageError
 from ...transport.retry import Cancel
@@ -86,19 +87,23 @@ def _with_gateway(request: Request, engine: ContainerEngine, say: Say) -> Option
     options = request.options
     if request.role == "certs":
         return options
-    if request.start and not request.dry_run:
-        gateway = engine.ensure_network(options.network)
-        say(f"docker network {options.network}: this machine is {gateway} there")
-        return replace(options, gateway=gateway)
-    return replace(options, gateway=_known_gateway(options.folder))
+    known = _with_known_network(options)
+    if not request.start or request.dry_run:
+        return known
+    network = engine.ensure_network(options.network, Network(known.gateway, known.subnet))
+    say(f"docker network {options.network}: this machine is {network.gateway} there")
+    return replace(options, gateway=network.gateway, subnet=network.subnet)
 
 
-def _known_gateway(folder: Path) -> str:
-    """That of an earlier run with --up."""
+def _with_known_network(options: Options) -> Options:
+    """The addresses of an earlier run with --up."""
     try:
-        return str(json.loads((folder / MARKER).read_bytes()).get("options", {}).get("gateway") or "")
+        said = json.loads((options.folder / MARKER).read_bytes()).get("options", {})
     except (OSError, ValueError):
-        return ""
+        return options
+    if said.get("network") != options.network:
+        return options
+    return replace(options, gateway=str(said.get("gateway") or ""), subnet=str(said.get("subnet") or ""))
 
 
 def _login(request: Request, options: Options) -> Login | None:
@@ -202,11 +207,12 @@ def _until_content(
     end = time.monotonic() + request.wait_seconds
     while True:
         findings = _errors(provision, environ, cancel)
-        if not findings:
+        waiting = [each for each in provision.containers if not _is_up(each, engine)]
+        if not findings and not waiting:
             return
-        ended = [each.name for each in provision.containers if not engine.is_running(each.name)]
+        ended = [each.name for each in waiting if engine.state(each.name) == "ended"]
         if ended or time.monotonic() > end:
-            raise _not_up(provision, findings[0], ended, engine)
+            raise _not_up(provision, findings, waiting, ended, engine)
         cancel.sleep(_PAUSE_SECONDS)
 
 
@@ -220,10 +226,33 @@ def _errors(provision: Provision, environ: Mapping[str, str], cancel: Cancel) ->
     return [each for check in report.targets for each in check.findings if each.severity == "error"]
 
 
-def _not_up(provision: Provision, finding: Finding, ended: list[str], engine: ContainerEngine) -> CiRegistryError:
-    name = ended[0] if ended else provision.containers[-1].name
+def _is_up(container: Container, engine: ContainerEngine) -> bool:
+    """Whether it stays up and all its ports accept connections."""
+    if engine.state(container.name) != "steady":
+        return False
+    places = [(address, port.host) for port in container.ports for address in port.addresses]
+    return all(_accepts("127.0.0.1" if address == "0.0.0.0" else address, port) for address, port in places)  # noqa: S104
+
+
+def _accepts(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), 2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _not_up(
+    provision: Provision,
+    findings: list[Finding],
+    waiting: list[Container],
+    ended: list[str],
+    engine: ContainerEngine,
+) -> CiRegistryError:
+    name = next(iter([*ended, *(each.name for each in waiting)]), provision.containers[-1].name)
     log = " ".join(engine.log(name, 3).split())[-300:]
-    state = f"the container {name} ended" if ended else f"doctor is not content ({finding.seen})"
+    state = f"doctor is not content ({findings[0].seen})" if findings else f"the container {name} does not stay up"
+    state = f"the container {name} ended" if ended else state
     return RemoteError(
         f"starting {provision.role} '{provision.options.name}' failed: {state}; its log ends with: {log}",
         hint=f"see `docker logs {name}`, and run the same command again",
@@ -240,7 +269,7 @@ def bring_down(request: Request, environ: Mapping[str, str], *, purge: bool) -> 
             hint="name it with --folder",
         )
     login = Login(options.username, "", is_new=False, in_file=False) if HAS_LOGIN[request.role](options) else None
-    provision = build(request.role, replace(options, gateway=_known_gateway(options.folder)), login)
+    provision = build(request.role, _with_known_network(options), login)
     actions = []
     if provision.containers:
         actions = _remove(request, provision, environ)
