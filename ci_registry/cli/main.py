@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "history": ("history", "history", "Show who promoted what, from the records at the registry."),
     "rollback": ("history", "rollback", "Put a tag back to what it held before its last promotion."),
     "diff": ("history", "diff", "Show what is missing, different or extra at other targets."),
+    "delete": ("removal", "delete", "Delete a tag alone."),
+    "prune": ("removal", "prune", "Remove old tags, and images that nothing names any more."),
     "receipt": ("promotion", "receipt", "Put receipts of shards and phases together."),
     "tag": ("copying", "tag", "Add tags to an image without moving a byte."),
     "index": ("indexing", "index", "Make multi-platform indexes."),

@@ -24,6 +24,7 @@ from .results import (
 )
 from .results_history import DiffReport, HistoryReport
 from .results_promotion import PlanReport, ReceiptReport
+from .results_removal import RemovalReport
 
 __all__ = ["DOCUMENTS", "schema_of"]
 
@@ -48,6 +49,7 @@ DOCUMENTS: dict[str, Any] = {
     "history": HistoryReport,
     "plan": PlanReport,
     "receipt": ReceiptReport,
+    "removal": RemovalReport,
     "schema": dict[str, Any],
     "targets": TargetList,
     "verify": VerifyReport,
