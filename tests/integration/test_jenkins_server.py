@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -458,6 +459,31 @@ def test_definitions_are_written_without_a_server(cli: Cli) -> None:
     done = cli("jenkins", "upsert-job", "--from", "jobs.yaml", "--write", "out")
     assert done.stdout == "out/team-one.xml\n"
     assert "<spec>H 2 * * *</spec>" in (cli.folder / "out/team-one.xml").read_text()
+
+
+PIPELINES = Path(__file__).parent.parent.parent / "pipelines"
+
+
+def test_the_definitions_beside_the_pipelines_are_what_the_tool_makes() -> None:
+    jobs = read_jobs(PIPELINES / "jobs.yaml")
+    assert {f"{job.name.replace('/', '-')}.xml" for job in jobs} == {path.name for path in PIPELINES.glob("jobs/*")}
+    for job in jobs:
+        assert (PIPELINES / "jobs" / f"{job.name.replace('/', '-')}.xml").read_text() == config_xml(job)
+
+
+def test_the_defined_parameters_are_those_that_the_pipelines_declare() -> None:
+    declaration = re.compile(r"^ +(?:string|booleanParam)\(name: '(\w+)', defaultValue: '?([^',]*)'?,", re.MULTILINE)
+    for job in read_jobs(PIPELINES / "jobs.yaml"):
+        declared = declaration.findall((PIPELINES.parent / job.script_path).read_text())
+        wanted = [(each.name, "false" if each.default is False else each.default) for each in job.parameters]
+        assert job.kind == "multibranch" or wanted == declared
+
+
+def test_a_badly_named_parameter_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.yaml"
+    file.write_text("jobs:\n  x:\n    script: y\n    parameters:\n      NOT-A-NAME: {}\n")
+    with pytest.raises(UsageError, match=r"line 5.*NOT-A-NAME is not a name"):
+        read_jobs(file)
 
 
 def test_python_jenkins_is_not_shadowed_by_our_folder(cli: Cli) -> None:

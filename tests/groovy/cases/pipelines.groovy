@@ -5,21 +5,22 @@ File folder = new File(setup.pipelines)
 List<File> pipelines = folder.listFiles().findAll { it.name.endsWith('.Jenkinsfile') }.sort()
 
 /** The pipeline's own repository: the example configuration, with addresses of the registries that run here. */
-void withExample(Build build) {
+void withExample(Build build, String image = 'amd64') {
     String text = new File(setup.pipelines, 'ci-registry.yaml').text
     setup.registries.each { String name, Map registry ->
         text = text.replace('https://' + name + '.example.org', registry.url)
     }
     build.checkout = { File workspace ->
         new File(workspace, 'ci-registry.yaml').text = text
-        // what `docker buildx build` would make; setup.bin has a docker that hands it out
+        // which image the stand-in for docker builds
+        new File(workspace, 'which').text = image
         new File(workspace, 'test.sh').text = '#!/bin/sh\necho "testing $1"\ntest -f "$DOCKER_CONFIG/config.json"\n'
         new File(workspace, 'test.sh').executable = true
     }
 }
 
-Object runPipeline(Build build, String name, Map parameters = [:]) {
-    withExample(build)
+Object runPipeline(Build build, String name, Map parameters = [:], String image = 'amd64') {
+    withExample(build, image)
     build.params = parameters
     build.currentBuild.result = null
     return build.run(new File(setup.pipelines, name + '.Jenkinsfile'))
@@ -51,7 +52,7 @@ test('pipelines: build and push') { Build build ->
     assert suite.digest('dev', repository, build.variable('env').BUILD_NUMBER) == digest
 }
 
-test('pipelines: from build to production, refused, then approved') { Build build ->
+test('pipelines: from build to production: refused, approved, approved, rolled back') { Build build ->
     String repository = suite.repository()
     build.answers.add(Build.refusal())
     try {
@@ -60,16 +61,35 @@ test('pipelines: from build to production, refused, then approved') { Build buil
     } catch (FlowInterruptedException refused) {
         assert build.currentBuild.result == 'ABORTED'
     }
-    String digest = suite.digest('dev', repository, 'build-' + build.variable('env').BUILD_NUMBER)
-    assert digest != null && suite.digest('staging', repository, '1.0.0') == digest
+    String first = setup.digests.amd64
+    assert suite.digest('dev', repository, 'build-' + build.variable('env').BUILD_NUMBER) == first
+    assert suite.digest('staging', repository, '1.0.0') == first
     assert suite.digest('prod', repository, '1.0.0') == null
 
     build.answers.add('Ann')
     runPipeline(build, 'promote', [REPOSITORY: repository, VERSION: '1.0.0'])
-    assert suite.digest('prod', repository, '1.0.0') == digest
+    assert suite.digest('prod', repository, '1.0.0') == first
     assert build.named('input')[-1][1][0].submitter == 'release-managers'
+
+    build.answers.add('Ann')
+    runPipeline(build, 'promote', [REPOSITORY: repository, VERSION: '1.1.0'], 'other')
+    assert suite.digest('prod', repository, '1.1.0') == setup.digests.other
+    assert suite.digest('prod', repository, 'stable') == setup.digests.other
+
+    Map parameters = [IMAGE: 'prod:' + repository + ':stable']
+    runPipeline(build, 'rollback', parameters + [DRY_RUN: true])
+    assert suite.digest('prod', repository, 'stable') == setup.digests.other
+    build.answers.add('Bob; rm -rf "x"')
+    runPipeline(build, 'rollback', parameters)
+    assert suite.digest('prod', repository, 'stable') == first
+    assert suite.digest('prod', repository, '1.1.0') == setup.digests.other
+    Map history = build.onAgent {
+        checkout scm
+        ciRegistryRun(arguments: ['history', parameters.IMAGE], credentials: [prod: 'prod-login'])
+    }
+    assert history.result.toString().contains('Bob; rm -rf "x"')
     assert build.executorsInUse() == 0
-    // the password is masked wherever a program might show it, and no program did
+    // no program showed a password, not even where Jenkins would have masked it
     setup.registries.each { String name, Map registry -> assert !build.rawLog.toString().contains(registry.password) }
 }
 
@@ -112,16 +132,18 @@ test('pipelines: what they say about laptops is right') { Build build ->
     Map logins = [dev: 'dev-login', staging: 'staging-login', prod: 'prod-login']
     List commands = pipelines.collect { it.readLines().findAll { it =~ /^\/\/   / }*.substring(5) }.flatten()*.trim()
     assert commands.size() >= 9
+    String images = setup.repository
     withExample(build)
     build.onAgent {
         checkout scm
-        withCiRegistry(credentials: logins) {
+        withEnv(['IMAGES=' + images]) { withCiRegistry(credentials: logins) {
+            sh 'sed -i "s/, immutable_tags: .*}/}/" ci-registry.yaml'
             sh 'docker buildx build --output type=oci,dest=image.tar .'
             sh 'ci-registry push oci-archive:image.tar --repository team/app --tag 1.2.0 --tag 1.2.0-arm64 --target dev --target staging'
-            sh 'ci-registry promote team/app:1.2.0 --from staging --to prod'
-            sh 'sed -i "s/, immutable_tags: .*}/}/" ci-registry.yaml && rm -f image.tar'
+            sh 'cp -r "$IMAGES/other" . && ci-registry push oci:other --repository team/app --tag stable --target prod'
+            sh 'ci-registry promote team/app:1.2.0 --from staging --to prod --tag 1.2.0 --tag stable && rm -f image.tar'
             commands.each { sh it }
-        }
+        } }
     }
     assert suite.digest('dev', 'team/app', 'test') == null
     assert suite.digest('dev', 'team/app', 'multi') == null

@@ -146,16 +146,34 @@ test('failure: a tool that ends without a result is told from one that failed') 
 
 test('injection: hostile values stay one argument') { Build build ->
     List hostile = ['a b; touch pwned', '$(touch pwned)', '`touch pwned`', "'; touch pwned; '", '${HOME}', '$HOME', '--help',
-                    'line\nbreak', '"quoted"', '\\u0024HOME', 'ünïcode', '*']
+                    'line\nbreak', '"quoted"', '\\u0024HOME', 'ünïcode', '*', '']
+    // a tool that only says what it was given
+    File tool = new File(build.folder, 'stub/ci-registry')
+    tool.parentFile.mkdirs()
+    tool.text = '#!/bin/sh\n[ "$1" != --version ] || { echo ci-registry 0.1.0; exit; }\n' +
+        'printf %s "$CI_REGISTRY_ARGUMENTS" | sed \'s/"arguments"/"result"/\' > "$CI_REGISTRY_RESULT_FILE"\n'
+    tool.executable = true
     build.onAgent {
-        for (String value : hostile) {
-            Map outcome = ciRegistryRun(arguments: ['inspect', '--', value], failOnError: false)
-            assert outcome.code in ['usage', 'not-found', 'reference-syntax'] : outcome
-            assert outcome.message.contains(value.split('\n')[0]) : outcome
+        withEnv(['PATH+STUB=' + tool.parent]) {
+            assert ciRegistryRun(arguments: hostile).result == hostile
         }
-        assert !fileExists('pwned')
+        // and the real one
+        for (String value : ['$(touch pwned)', 'ünïcode "and" $HOME']) {
+            Map outcome = ciRegistryRun(arguments: ['inspect', '--', value], failOnError: false)
+            assert outcome.code == 'usage' && outcome.message.contains("'" + value + "'")
+        }
         sh 'test "$(ls -A)" = ""'
     }
+}
+
+test('leaks: a planted one is there to be found') { Build build ->
+    build.credentials['planted'] = [username: 'x', secret: setup.planted]
+    build.onAgent {
+        ciRegistryRun.withLogins([dev: 'planted']) {
+            sh 'sh -c "sleep 0.5" "$CI_REGISTRY_DEV_PASSWORD"; echo "$CI_REGISTRY_DEV_PASSWORD" | tee file'
+        }
+    }
+    assert build.log.toString().contains('****') && !build.log.toString().contains(setup.planted)
 }
 
 test('withCiRegistry: skopeo is logged in to two registries, and nothing is left') { Build build ->

@@ -29,12 +29,14 @@ class Suite {
 
     List<Map> run() {
         return cases.collect { List each ->
+            long started = System.currentTimeMillis()
             Build build = null
             try {
                 Closure body = (Closure) each[2]
                 build = newBuild()
                 body.call(build)
-                return [file: each[0], name: each[1], ok: true, raw: build.rawLog.toString(), log: build.log.toString()]
+                return [file: each[0], name: each[1], ok: true, raw: build.rawLog.toString(), log: build.log.toString(),
+                        milliseconds: System.currentTimeMillis() - started]
             } catch (Throwable problem) {
                 return [file: each[0], name: each[1], ok: false, message: story(problem), raw: build?.rawLog?.toString(),
                         log: build?.log?.toString()]
