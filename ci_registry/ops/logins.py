@@ -182,17 +182,22 @@ def _remarks(places: Places, target: OpenTarget, credential: Credential) -> Iter
         yield f"it is not used, because {error.sentence()}"
         return
     if wins != credential:
-        yield f"it is not used: {_why_not(wins, target.settings)}"
+        yield f"it is not used: {_why_not(credential, wins, target.settings)}"
     elif sharing := _sharing(places, target):
-        names = f"{_and([*sharing, target.name])} are"
+        names = f"{_and(sorted([*sharing, target.name]))} are"
         yield f"the targets {names} all on {target.credential_host} and use it; `username:` of each keeps them apart"
 
 
-def _why_not(wins: Credential, settings: TargetSettings) -> str:
-    if not wins.is_anonymous:
-        who = f"user '{wins.username}'" if wins.username else "a token"
-        return f"{who} from {wins.source} comes first"
-    return f"target '{settings.name}' is for user '{settings.username}'" if settings.username else wins.source
+def _why_not(kept: Credential, wins: Credential, settings: TargetSettings) -> str:
+    if settings.username and settings.username != kept.username:
+        return f"target '{settings.name}' is for user '{settings.username}'"
+    if wins.is_anonymous:
+        return wins.source
+    return f"{_who(wins)} from {wins.source} comes first"
+
+
+def _who(credential: Credential) -> str:
+    return f"user '{credential.username}'" if credential.username else "a token"
 
 
 def _sharing(places: Places, target: OpenTarget) -> list[str]:
