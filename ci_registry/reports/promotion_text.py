@@ -10,9 +10,9 @@ from ..engine.receipt import Receipt
 from ..ops.results_promotion import PlanReport
 from .text import size_text, table
 
-__all__ = ["plan_summary", "plan_text", "receipt_summary", "receipt_text", "short"]
+__all__ = ["OUTCOME_WORDS", "plan_summary", "plan_text", "receipt_summary", "receipt_text", "short"]
 
-_WORDS = {
+OUTCOME_WORDS = {
     "not-run": "not done",
     "content": "content there, tag not set",
     "promoted": "promoted",
@@ -120,7 +120,7 @@ def receipt_text(receipt: Receipt) -> str:
     for edge in receipt.edges:
         for line in edge.arrivals:
             destination = reference_text(line.target, line.repository, line.tag, short(line.after))
-            rows.append((edge.source, destination, short(line.before), short(line.after), _WORDS[line.outcome]))
+            rows.append((edge.source, destination, short(line.before), short(line.after), OUTCOME_WORDS[line.outcome]))
     problems = [
         f"{line.target}:{line.repository}:{line.tag}: {line.error.message if line.error else line.record_problem}"
         for line in receipt.lines
@@ -135,4 +135,4 @@ def receipt_summary(receipt: Receipt) -> str:
     totals = receipt.totals
     if totals and set(totals) == {"unchanged"}:
         return "nothing to do: everything is there already"
-    return ", ".join(f"{count} {_WORDS[outcome]}" for outcome, count in totals.items()) or "nothing to do"
+    return ", ".join(f"{count} {OUTCOME_WORDS[outcome]}" for outcome, count in totals.items()) or "nothing to do"
