@@ -9,7 +9,10 @@ from ..model.descriptor import Descriptor
 from ..targets.base import Source, VerifiedReader
 from ..transport.retry import Attempts, Cancel
 
-__all__ = ["read_blob"]
+__all__ = ["PROGRESS_BYTES", "read_blob"]
+
+PROGRESS_BYTES = 256 * 1024
+"""What has to come between two breaks for the time to begin anew; a trickle would otherwise go on for hours."""
 
 
 def read_blob(
@@ -24,7 +27,7 @@ def read_blob(
 ) -> bool:
     """Give the bytes from `offset` on to `give`, piece by piece; False when it wanted no more.
 
-    A source that breaks is read again from where it broke, for up to `retry_seconds` without any progress. Raises
+    A source that breaks is read again from where it broke, for up to `retry_seconds` without real progress. Raises
     `IntegrityError` at the end when size or (from offset 0) digest are wrong.
     """
     reader = VerifiedReader(descriptor, source.location.name, offset)
@@ -41,7 +44,7 @@ def read_blob(
         except TransportError as error:
             if not reader.missing:
                 break  # the last byte came, and the connection broke only then
-            if reader.offset > before:
+            if reader.offset - before >= PROGRESS_BYTES:
                 attempts = Attempts(retry_seconds, cancel)
             if not error.retryable or not attempts.again():
                 raise

@@ -17,7 +17,7 @@ from ..targets.base import Mounted, Present, Session, Source
 from ..transport.retry import Attempts, Cancel
 from .buffers import Buffers
 from .feed import Beside, Feed
-from .reading import read_blob
+from .reading import PROGRESS_BYTES, read_blob
 from .rehearsal import Rehearsed
 
 __all__ = ["Feed", "Transfer"]
@@ -96,7 +96,7 @@ class Transfer:
             self._ended(feed, "copied")
             return
         self._open(feed)
-        if feed.reached > before:
+        if feed.reached - before >= PROGRESS_BYTES:
             feed.attempts = None  # it gets on, so its time begins anew
 
     def _arrived(self, feed: Feed) -> bool:

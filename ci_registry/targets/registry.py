@@ -302,9 +302,15 @@ class RegistryRepository:
             if first and reply.status != 200:
                 return None
             first = False
+            self._check_listing(digest, reply)
             index = parse_manifest(reply.body, reply.headers.get("Content-Type") or "", f"the referrers of {digest}")
             found.extend(index.manifests)
         return found
+
+    def _check_listing(self, digest: Digest, reply: Reply) -> None:
+        """A list that is cut to pieces must not pass for an empty one: nothing else vouches for it."""
+        if b'"manifests"' not in reply.body:
+            raise RemoteError(f"listing the referrers of {self._named(digest)} failed: the answer is no index")
 
     def _list_by_tag(self, manifest: Manifest, subject: Digest) -> None:
         with self._fallback_lock:

@@ -231,7 +231,7 @@ def cancel_upload(repository: RegistryRepository, location: str) -> None:
     """Tell the registry to forget a session; that it may not is no concern of a run that is ending."""
     client = repository.client.for_cleanup()
     try:
-        client.request("DELETE", location, scopes=repository.push_scopes, retry=False)
+        client.request("DELETE", location, scopes=repository.push_scopes)
     except CiRegistryError:
         return
     finally:

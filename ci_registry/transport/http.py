@@ -104,12 +104,12 @@ class Client:
         self.pool.close()
 
     def for_cleanup(self) -> Client:
-        """A client for the last words of a run that was cancelled: fresh connections, short waits, no retries."""
+        """A client for the last words of a run that was cancelled: fresh connections, short waits, few retries."""
         return Client(
             self.origin,
             self.dial,
             authoriser=self.authoriser,
-            retry_seconds=0.0,
+            retry_seconds=2.0,
             answer_seconds=3.0,
             prefix=self._prefix,
         )

@@ -359,6 +359,13 @@ def test_referrers_by_the_api(registry: FakeRegistry, images: ImageBuilder, filt
     assert place.referrers(image.referrers[0].digest) == []
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"schemaVersion": 2}'])
+def test_an_answer_without_a_list_is_not_an_empty_list(registry: FakeRegistry, body: bytes) -> None:
+    registry.script("GET", "/referrers/", actions.replace_body(body))
+    with pytest.raises(RemoteError, match="the answer is no index"):
+        repository(registry).referrers(BLOB.digest)
+
+
 def test_referrers_by_the_tag_where_there_is_no_api(registry: FakeRegistry, images: ImageBuilder) -> None:
     image = images.with_referrers(images.image())
     registry.referrers_api = False
