@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_registry.engine.facts import parse_time
@@ -28,6 +28,7 @@ def make_plan(repository: str = "app", tag: str | None = "1", tool: str = "t") -
     )
 
 
+@settings(deadline=None)
 @given(st.text(), st.none() | st.text())
 def test_a_plan_reads_back_as_it_was_and_has_one_form(tool: str, tag: str | None) -> None:
     plan = make_plan(tag=tag, tool=tool)
@@ -49,6 +50,7 @@ def test_what_is_missing_or_unknown_is_named(key: str) -> None:
         read_plan(json.dumps(document).encode(), "p")
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.text(min_size=1))
 def test_each_repository_is_in_exactly_one_shard(count: int, repository: str) -> None:
     [arrival] = make_plan(repository).arrivals

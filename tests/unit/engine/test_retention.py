@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_registry.engine.record import Record
@@ -32,6 +32,7 @@ records = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(facts, unique_by=lambda fact: fact.tag),
     st.lists(records, max_size=4),
