@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ConflictError, NotFoundError, RemoteError
+from ..errors import CiRegistryError, ConflictError, NotFoundError, RemoteError
 from .docker_engine import DockerEngine
 
 __all__ = ["Container", "ContainerEngine", "DaemonFacts", "Mount", "Neighbour", "Network", "PublishedPort"]
@@ -125,7 +125,7 @@ class ContainerEngine(DockerEngine):
         """
         client = self._client
         with self._translated(f"asking the docker daemon about {reference}"):
-            answer = client.get(f"{client.base_url}/v{client.api_version}/distribution/{reference}/json", timeout=30)
+            answer = client.get(f"{client.base_url}/v{client.api_version}/distribution/{reference}/json", timeout=15)
             if answer.status_code == 200:
                 return ""
             return str(answer.json().get("message") or "")
@@ -140,27 +140,27 @@ class ContainerEngine(DockerEngine):
 
     def ensure_network(self, name: str, known: Network | None = None) -> Network:
         """A user-defined network, created if need be: with the `known` addresses if they are still free."""
-        with self._translated(f"creating the docker network {name}"):
-            if not self._client.networks(names=[f"^{name}$"]):
-                self._create_network(name, known)
+        attempt = f"creating the docker network {name}"
+        with self._translated(attempt):
+            exists = bool(self._client.networks(names=[f"^{name}$"]))
+        if not exists:
+            self._create_network(name, known)
+        with self._translated(attempt):
             return _network(self._client.inspect_network(name))
 
     def _create_network(self, name: str, known: Network | None) -> None:
-        from docker.errors import APIError
-        from docker.types import IPAMConfig, IPAMPool
-
-        wanted: list[Any] = [None]
         if known is not None and known.subnet:
-            wanted.insert(0, IPAMConfig(pool_configs=[IPAMPool(subnet=known.subnet, gateway=known.gateway)]))
-        for pools in wanted:
             try:
-                self._client.create_network(
-                    name, driver="bridge", ipam=pools, labels={_LABEL: name}, check_duplicate=True
-                )
+                self._create_network_at(name, {"Config": [{"Subnet": known.subnet, "Gateway": known.gateway}]})
                 return
-            except APIError:  # another network has the addresses by now
-                if pools is None:
-                    raise
+            except CiRegistryError:
+                pass  # another network has these addresses by now: any others will do
+        self._create_network_at(name, None)
+
+    def _create_network_at(self, name: str, addresses: Any) -> None:
+        labels = {_LABEL: name}
+        with self._translated(f"creating the docker network {name}"):
+            self._client.create_network(name, driver="bridge", ipam=addresses, labels=labels, check_duplicate=True)
 
     def remove_network(self, name: str) -> bool:
         """Remove a network that was created here and is empty; False when it was not, or still has members."""

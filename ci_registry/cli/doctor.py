@@ -37,5 +37,6 @@ def doctor(globals_: Globals, targets: tuple[str, ...], dry_run: bool, patience:
     from ..reports.doctor_text import doctor_text
 
     questions = ask(globals_.places, targets)
-    report = examine(globals_.places, questions, dry_run=dry_run, patience_seconds=patience)
+    with globals_.running():
+        report = examine(globals_.places, questions, dry_run=dry_run, patience_seconds=patience)
     return Answer(report, doctor_text(report, verbose=globals_.output.is_verbose), report_error(report))

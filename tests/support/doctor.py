@@ -146,12 +146,20 @@ def self_signed(name: str, *san: str) -> KeyPair:
 # -- another world ---------------------------------------------------------------------------------------------------
 
 
-def run_isolated(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`ci-registry ARGUMENTS` in network and mount namespaces of its own, after a shell script. Needs root.
+def run_isolated(script: str, folder: Path, *arguments: str, after: str = "true") -> subprocess.CompletedProcess[str]:
+    """`ci-registry ARGUMENTS` in network and mount namespaces of its own, between two shell scripts. Needs root.
 
     Nothing of it outlives the call: no interface, no mount, no rule.
     """
-    command = ["unshare", "--net", "--mount", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
+    command = [
+        "unshare",
+        "--net",
+        "--mount",
+        "sh",
+        "-ec",
+        f'{script}\n"$@" && code=0 || code=$?\n{after}\nexit $code',
+        "sh",
+    ]
     command += [sys.executable, "-m", "ci_registry", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)

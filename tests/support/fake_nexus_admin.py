@@ -28,10 +28,14 @@ _WANTED: Mapping[str, Mapping[str, set[str]]] = {
 
 
 class FakeNexusAdmin(FakeNexus):
-    """`made` holds the docker repositories by (type, name); `changes` the requests that changed something, in order."""
+    """`fresh`: it has no docker repository but those that are made; else there is `name`.
+
+    `made` holds the docker repositories by (type, name), `changes` the requests that changed something, in order.
+    """
 
     def __init__(self, password: str, tls: KeyPair) -> None:
         super().__init__({"admin": (password, "admin")}, tls)
+        self.fresh = False
         self.made: dict[tuple[str, str], dict[str, Any]] = {}
         self.changes: list[str] = []
 
@@ -67,7 +71,7 @@ class FakeNexusAdmin(FakeNexus):
 
     def _repository(self, exchange: Exchange, parts: list[str]) -> Reply:
         kind, name = parts[0], parts[1] if len(parts) > 1 else ""
-        if exchange.method == "GET" and kind == self.kind and name == self.name and not self.made:
+        if exchange.method == "GET" and kind == self.kind and name == self.name and not self.fresh:
             return Reply(200, _JSON, json.dumps(self.settings).encode())
         if exchange.method == "GET":
             known = self.made.get((kind, name))
