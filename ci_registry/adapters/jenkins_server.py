@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urljoin
 
@@ -27,71 +26,15 @@ from ..errors import (
     UsageError,
 )
 from ..redaction import redact, remember_secret
+from .jenkins_answers import FOLDER, Build, Console, JobInfo, QueueItem, Started, job_path
 
-__all__ = ["Build", "Console", "JenkinsServer", "JobInfo", "QueueItem", "Started", "job_path"]
+__all__ = ["JenkinsServer"]
 
 T = TypeVar("T")
 
 _RETRY_STATUSES = (502, 503, 504)
 _LONGEST_REASON = 300  # characters of what a server said that go into a message
 _XML = {"Content-Type": "text/xml; charset=utf-8"}
-FOLDER = "com.cloudbees.hudson.plugins.folder.Folder"
-
-
-@dataclass(frozen=True)
-class JobInfo:
-    """What a job is. `kind` is Jenkins's class name, `parameters` the names it declares."""
-
-    name: str
-    kind: str
-    url: str
-    buildable: bool
-    parameters: tuple[str, ...]
-
-    @property
-    def is_folder(self) -> bool:
-        """Does it hold jobs instead of builds? (folders, multibranch and organisation projects)"""
-        return self.kind == FOLDER or self.kind.endswith(("MultiBranchProject", "OrganizationFolder"))
-
-
-@dataclass(frozen=True)
-class Started:
-    """A build in the queue; `was_queued` when an equal one waited there already."""
-
-    queue_number: int
-    was_queued: bool
-
-
-@dataclass(frozen=True)
-class QueueItem:
-    """`build` is None until it runs; `why` says what it waits for."""
-
-    number: int
-    build: int | None
-    is_cancelled: bool
-    why: str
-
-
-@dataclass(frozen=True)
-class Build:
-    """`result` is None while it runs, later SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT."""
-
-    number: int
-    url: str
-    is_running: bool
-    result: str | None
-    display_name: str
-    description: str
-    queue_number: int
-
-
-@dataclass(frozen=True)
-class Console:
-    """A piece of a build's log: its bytes, where the next one begins, and whether there will be one."""
-
-    content: bytes
-    next_start: int
-    more: bool
 
 
 class JenkinsServer:
@@ -390,11 +333,6 @@ _LOGIN_HINT = (
     "give `jenkins.username` and an API token of that user: `ci-registry jenkins login`, jenkins.token_file, "
     "or CI_REGISTRY_JENKINS_TOKEN"
 )
-
-
-def job_path(name: str) -> str:
-    """The path of a job: `a/b` lives at `job/a/job/b`."""
-    return "/".join(f"job/{quote(part, safe='')}" for part in name.split("/"))
 
 
 def _create_path(name: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from ..adapters.jenkins_server import JenkinsServer, JobInfo, Started
+from ..adapters.jenkins_answers import JobInfo, Started
+from ..adapters.jenkins_server import JenkinsServer
 from ..errors import (
     BuildFailedError,
     ConflictError,
@@ -24,7 +25,7 @@ from ..transport.retry import Cancel
 from .jenkins_results import BuildReport
 
 if TYPE_CHECKING:
-    from ..adapters.jenkins_server import Build
+    from ..adapters.jenkins_answers import Build
 
 __all__ = ["REQUEST_ID", "build_error", "trigger"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..adapters.jenkins_server import JenkinsServer, JobInfo, job_path
+from ..adapters.jenkins_answers import JobInfo, job_path
+from ..adapters.jenkins_server import JenkinsServer
 from ..errors import AccessError, ConflictError, NotFoundError, UsageError
 from .jenkins_results import BuildReport, CredentialReport, JenkinsReport, JobReport
 from .job_xml import JobDefinition, config_xml, credential_xml, same_definition

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ci_registry.adapters.jenkins_server import JenkinsServer
+from ci_registry.adapters.keychain import Keychain
 from ci_registry.errors import (
     AccessError,
     BuildFailedError,
@@ -26,11 +27,14 @@ from ci_registry.errors import (
     UsageError,
 )
 from ci_registry.ops.builds import build_error, trigger
+from ci_registry.ops.config import Config, JenkinsSettings
+from ci_registry.ops.jenkins_login import forget_token, open_server, server_login, server_settings, store_token
 from ci_registry.ops.job_xml import JobDefinition, JobParameter, config_xml, read_jobs
 from ci_registry.ops.jobs import check, describe, put_credential, upsert_job
 from ci_registry.transport.retry import Cancel
 from tests.support.fake_jenkins import FakeJenkins, Fault
 from tests.support.secrets import LeakSearch
+from tests.unit.credentials.backends import MemoryKeyring
 
 TOKEN = "11d0f4b2a7c9e8f6d5-token"
 PASSWORD = "correct horse battery"
@@ -137,6 +141,54 @@ def test_extra_headers_are_sent_but_not_logged(
     server.identity()
     assert server._client._session.headers["X-Proxy-Secret"] == "hunter2hunter2"
     assert "hunter2" not in caplog.text
+
+
+# -- login -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keychain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Keychain:
+    backend = MemoryKeyring()
+    monkeypatch.setattr("keyring.get_keyring", lambda: backend)
+    return Keychain(lock_file=tmp_path / "lock")
+
+
+def test_the_keyring_serves_the_token_that_was_kept_for_the_server(jenkins: FakeJenkins, keychain: Keychain) -> None:
+    config = Config({"jenkins": {"url": jenkins.url}}, environ={})
+    assert open_server(config, {}, keychain)[1].source == "none"
+    assert store_token(jenkins.url, "ci", TOKEN, keychain) == "keyring (MemoryKeyring)"
+    server, login = open_server(config, {}, keychain)
+    assert (login.username, login.source) == ("ci", "keyring (MemoryKeyring)")
+    assert server.identity()[1]["authenticated"]
+    assert TOKEN not in repr(login)
+    assert forget_token(jenkins.url, None, keychain)
+    assert not forget_token(jenkins.url, None, keychain)
+
+
+def test_environment_and_configuration_come_before_the_keyring(keychain: Keychain, tmp_path: Path) -> None:
+    store_token("http://j", "ci", TOKEN, keychain)
+    named = {"CI_REGISTRY_JENKINS_USERNAME": "env", "CI_REGISTRY_JENKINS_TOKEN": "from-environment"}
+    (tmp_path / "token").write_text("from-file\n")
+    both = JenkinsSettings(url="http://j", username="ci", token_file=str(tmp_path / "token"))
+    assert server_login(JenkinsSettings(url="http://j"), named, keychain).token == "from-environment"
+    assert server_login(both, {}, keychain).token == "from-file"
+    with pytest.raises(UsageError, match=r"a token for Jenkins \(environment variable .*but no user name"):
+        server_login(JenkinsSettings(url="http://j"), {"CI_REGISTRY_JENKINS_TOKEN": "x"}, keychain)
+
+
+def test_inside_a_build_its_own_server_is_meant() -> None:
+    settings = server_settings(Config({}, environ={}), {"JENKINS_URL": "https://jenkins.example.org/ci/"})
+    assert settings.url == "https://jenkins.example.org/ci"
+
+
+def test_login_keeps_only_a_token_that_the_server_takes(jenkins: FakeJenkins, cli: Cli) -> None:
+    refused = cli("jenkins", "login", "--password-stdin", stdin="wrong-token\n")
+    assert refused.returncode == 3
+    assert "401 Unauthorized" in refused.stderr
+    without_keyring = cli("jenkins", "login", "--password-stdin", stdin=f"{TOKEN}\n")
+    assert without_keyring.returncode == 3
+    assert "no keyring backend on this machine" in without_keyring.stderr
+    assert "jenkins.token_file" in without_keyring.stderr
 
 
 # -- jobs ------------------------------------------------------------------------------------------------------------

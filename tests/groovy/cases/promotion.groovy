@@ -36,7 +36,7 @@ test('apply: exactly the plan, with receipt, reports, description and cause') { 
     assert receipt.build.CI_REGISTRY_CAUSE == 'Started by user Ann HOME'
     assert receipt.build.JOB_NAME == 'team/app'
     assert new File(build.published.junit[0], 'ci-registry-reports/junit.xml').text.contains('<testsuite')
-    assert new File(build.published.html[0], 'ci-registry-reports/index.html').text.contains(repository)
+    assert new File(build.published.html[0], 'ci-registry-reports/index.html').text.replace('<wbr>', '').contains(repository)
     assert build.currentBuild.description == 'promotion: 2 promoted'
 }
 

@@ -54,6 +54,15 @@ test('tag: adds tags to an image by digest') { Build build ->
     assert suite.digest('dev', repository, 'stable') == digest
 }
 
+test('doctor: looks at a target with its credential') { Build build ->
+    Map outcome = build.onAgent {
+        checkout scm
+        ciRegistryDoctor(targets: 'dev', credentials: [dev: 'dev-login'], failOnError: false)
+    }
+    assert outcome.result != null
+    assert outcome.result.toString().contains('environment variable CI_REGISTRY_DEV_PASSWORD')
+}
+
 test('credentials: a secret text and a file log in too') { Build build ->
     String repository = suite.repository()
     Map registry = setup.registries.dev
