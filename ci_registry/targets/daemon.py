@@ -13,29 +13,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..adapters.docker_engine import DockerEngine, LocalImage, SaveStream
-from ..errors import CiRegistryError, InputFileError, Interrupted, NotFoundError, RemoteError
+from ..errors import CiRegistryError, Interrupted, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor, Digest
 from ..model.manifest import is_manifest
 from ..model.reference import Reference
 from ..transport.retry import Cancel
-from .archive import Archive
-from .archive_index import TarIndex
-from .archive_tar import TarReader
 from .base import Location, Source, Target
 from .composed import ComposedImage
-from .daemon_layers import LayerNames
 from .daemon_origins import find_origins
 from .prepare import prepare_image
 from .prepared import Forgetful, KnownBlob, LayerMemory, OnEvent, Origins, Part, Prepared, PrepareEvent
-from .spool import spooled
 
 __all__ = ["DaemonImage", "OpenRepository", "local_image", "nearest_names"]
 
 OpenRepository = Callable[[Reference], Source | None]
 """Opens a repository for a quick look; None where it is not to be asked."""
-
-_V1_DOCUMENT_LIMIT = 1024 * 1024
-_READ_BYTES = 1024 * 1024
 
 
 def local_image(engine: DockerEngine, reference: str) -> LocalImage:
@@ -118,9 +110,11 @@ class DaemonImage:
 
     @contextmanager
     def walk(self, cancel: Cancel) -> Iterator[Iterator[Part]]:
+        from .daemon_save import saved_parts  # most pushes in a day save nothing
+
         # By id, since a name may be moved between asking and saving.
         with self._saving(self.local.id, cancel) as stream:
-            yield self._parts(stream)
+            yield saved_parts(stream, self._reference, self.image_id, self.diff_ids)
 
     @contextmanager
     def _saving(self, reference: str, cancel: Cancel) -> Iterator[SaveStream]:
@@ -131,36 +125,6 @@ class DaemonImage:
         except RemoteError as error:
             cancel.check()
             raise error from error.__cause__
-
-    def _parts(self, stream: SaveStream) -> Iterator[Part]:
-        names = LayerNames(self.image_id, self.diff_ids)
-        reader = TarReader(_StreamInput(stream), f"what the docker daemon saved of {self._reference}")
-
-        def read(size: int) -> bytes | memoryview:
-            with self._daemon_errors():
-                return reader.read(size)
-
-        with self._daemon_errors():
-            for member in reader:
-                if member.kind != "file":
-                    continue
-                if names.is_config(member.name):
-                    yield Part(True, None, member.size, read, member.name)
-                elif names.is_v1_document(member.name):
-                    names.learn(reader.read_all(_V1_DOCUMENT_LIMIT, member.name))
-                elif names.is_layer(member.name):
-                    yield Part(False, names.layer(member.name), member.size, read, member.name)
-
-    @contextmanager
-    def _daemon_errors(self) -> Iterator[None]:
-        """The daemon sends its errors into the middle of the tar, and ends it early when it is stopped."""
-        try:
-            yield
-        except InputFileError as error:
-            raise RemoteError(
-                f"saving {self._reference} from the docker daemon failed: {error}",
-                hint="see the daemon's log, and run it again",
-            ) from error
 
     def origins(self, wanted: Collection[Digest], targets: Sequence[Target]) -> Origins:
         return find_origins(self._engine, self.local, wanted, targets, self._open_repository)
@@ -176,17 +140,15 @@ class DaemonImage:
             if is_manifest(root.media_type) and all(_has(target, root) for target in targets):
                 return Prepared(ComposedImage(self.location, root, targets, None, None), root)
         on_event(PrepareEvent("saving", self.location.name))
-        archive = self._spooled(cancel)
+        from .daemon_save import saved_archive
+
+        with self._saving(self._reference, cancel) as stream:
+            archive = saved_archive(stream, self.location.name, self._spool_directory)
+        self._open.enter_context(archive)
         prepared = archive.images[0].prepare(targets, memory, on_event, cancel)
         blob = KnownBlob(prepared.root).at(*(target.location for target in targets))
         memory.remember({self.local.id: [blob]})
         return prepared
-
-    def _spooled(self, cancel: Cancel) -> Archive:
-        with self._saving(self._reference, cancel) as stream:
-            file = spooled(stream, self._spool_directory, self.location.name)
-        self._open.callback(file.close)
-        return Archive(TarIndex(file, self.location.name), self.location.name, "any")
 
 
 def _has(target: Target, root: Descriptor) -> bool:
@@ -197,24 +159,3 @@ def _has(target: Target, root: Descriptor) -> bool:
         raise
     except CiRegistryError:
         return False
-
-
-class _StreamInput:
-    """What the daemon sends, as an `archive_tar.Input`."""
-
-    def __init__(self, stream: SaveStream) -> None:
-        self._stream = stream
-        self._rest = memoryview(b"")
-        self.position = 0
-
-    def take(self, size: int) -> memoryview:
-        if not self._rest:
-            self._rest = memoryview(self._stream.read(_READ_BYTES))
-        part, self._rest = self._rest[:size], self._rest[size:]
-        self.position += len(part)
-        return part
-
-    def skip(self, size: int) -> bool:
-        while size and (part := self.take(size)):
-            size -= len(part)
-        return not size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,6 +25,7 @@ __all__ = ["BLOCK_BYTES", "Lane", "LayerUpload", "Sent", "is_passing"]
 
 BLOCK_BYTES = 1024 * 1024
 _LANE_BLOCKS = 4
+_AHEAD_BLOCKS = 2
 _PATIENCE_SECONDS = 20.0
 SMALL_BYTES = 1024 * 1024
 """Layers up to this size are compressed before they are sent: their digest is known then, so they can be found
@@ -70,6 +72,45 @@ class Lane:
         self.given_up = True
         for _ in self:
             pass
+
+
+class Ahead:
+    """Goes through blocks in a thread of its own, a little ahead of who takes them: so a layer is compressed while
+    what was compressed before is sent. Leaving waits for the thread, and raises what it raised."""
+
+    def __init__(self, blocks: Iterator[Block]) -> None:
+        self._blocks = blocks
+        self._ready: queue.Queue[Block | None] = queue.Queue(_AHEAD_BLOCKS)
+        self._raised: BaseException | None = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="compress", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            for block in self._blocks:
+                self._ready.put(block)
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+            self._raised = error
+        self._ready.put(None)
+
+    def __enter__(self) -> Iterator[Block]:
+        self._thread.start()
+        return self._taken()
+
+    def _taken(self) -> Iterator[Block]:
+        while not self._ended:
+            block = self._ready.get()
+            if block is None:
+                self._ended = True
+            else:
+                yield block
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for _block in self._taken():
+            pass
+        self._thread.join()
+        if self._raised is not None and kind is None:
+            raise self._raised
 
 
 @dataclass
@@ -125,7 +166,7 @@ class LayerUpload:
         return self._sent
 
     def _send_whole(self, lane: Lane) -> None:
-        parts = list(self._converted(lane))
+        parts = [self._counted(part) for part in self._converted(lane)]
         if lane.given_up or not self._is_wanted(lane):
             return
         self._descriptor = self._sent.descriptor
@@ -136,11 +177,12 @@ class LayerUpload:
 
     def _send_stream(self, lane: Lane) -> None:
         self._open_all()
-        for part in self._converted(lane):
-            self._write(part)
-            if not self._writers and not self._only_digest:
-                lane.given_up = True  # no target takes it, or all have it already
-                return
+        with Ahead(self._converted(lane)) as parts:
+            for part in parts:
+                self._write(self._counted(part))
+                if not self._writers and not self._only_digest:
+                    lane.given_up = True  # no target takes it, or all have it already
+                    return
         if lane.given_up or not self._is_wanted(lane):
             self._abort_all()
             return
@@ -151,15 +193,17 @@ class LayerUpload:
         """In a rehearsal targets take nothing, and what they would get is still to be known."""
         return self._descriptor is None and bool(self._sent.stored)
 
-    def _converted(self, lane: Lane) -> Iterator[bytes | memoryview]:
-        """The bytes of the layer as they are stored, hashed."""
+    def _converted(self, lane: Lane) -> Iterator[Block]:
+        """The bytes of the layer as they are stored."""
         compressor = None if self._plain else LayerCompressor()
         for block in lane:
+            if lane.given_up:
+                return
             out = compressor.compress(block) if compressor else block
             if len(out):
-                yield self._counted(out)
+                yield out
         if compressor:
-            yield self._counted(compressor.finish())
+            yield compressor.finish()
 
     def _counted(self, data: Block) -> Block:
         if not self._plain:

@@ -314,6 +314,13 @@ def test_the_containerd_store_gives_what_is_there_and_says_what_is_not(tmp_path:
         assert docker.saves == 1
 
 
+def test_the_containerd_store_stops_in_the_middle(tmp_path: Path, images: ImageBuilder) -> None:
+    with containerd(tmp_path, images) as docker:
+        docker.save_reply = Reply(200, {"Content-Type": "application/x-tar"}, docker.saved[:2000])
+        with pytest.raises(RemoteError, match=r"saving docker-daemon:app:1 .* failed: .* ends early"):
+            prepare(docker, tmp_path / "out")
+
+
 def test_a_whole_index_keeps_its_digest(tmp_path: Path, images: ImageBuilder) -> None:
     index = images.index(["linux/amd64", "linux/arm64/v8"], attestations=True)
     saved = write_docker25(tmp_path / "saved.tar", index).read_bytes()
