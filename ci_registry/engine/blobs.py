@@ -155,7 +155,7 @@ class BlobMoves:
             checked.left()
 
         try:
-            is_new = not mounts and want.target.is_new()
+            is_new = not mounts and self._run.is_new(want.target)
         except CiRegistryError as error:
             failed(error)
             return

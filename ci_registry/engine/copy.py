@@ -79,10 +79,17 @@ class Run:
         self._tags_of: dict[str, list[str]] = {}
         self._tags_lock = threading.Lock()
         self._tags_wanted: Counter[str] = Counter()
+        self._new: dict[tuple[str, str], bool] = {}
 
     def tags_wanted(self, target: Target) -> int:
         """How many tags this run is to set at a target; many make one listing cheaper than asking for each."""
         return self._tags_wanted[target.location.name]
+
+    def is_new(self, target: Target) -> bool:
+        """Whether a target had nothing when this run first asked: what is there since, the run itself has brought."""
+        key = (target.location.store, target.location.repository)
+        known = self._new.get(key)
+        return self._new.setdefault(key, target.is_new()) if known is None else known
 
     def event(self, event: Event) -> None:
         self.counts.add(event)

@@ -135,7 +135,7 @@ class Delivery(Waiting):
         single tag it is asked only when the tag is not there.
         """
         if self._run.tags_wanted(self.target) > 2:
-            self.target_is_new = self.target.is_new()
+            self.target_is_new = self._run.is_new(self.target)
         for tag in self.tags:
             self.previous[tag] = None if self.target_is_new else self.target.tagged(tag)
         self._tags_left = [tag for tag in self.tags if not _same(self.previous[tag], root)]
@@ -149,7 +149,7 @@ class Delivery(Waiting):
         if any(_same(found, root) for found in self.previous.values()):
             return False
         if all(found is None for found in self.previous.values()):
-            self.target_is_new = self.target.is_new()
+            self.target_is_new = self._run.is_new(self.target)
         return self.target_is_new or not self.target.exists([root])
 
     def finish_unchanged(self, root: Descriptor) -> None:
