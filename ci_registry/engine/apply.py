@@ -33,8 +33,8 @@ __all__ = ["ApplyOrder", "Journal", "Phase", "apply", "now_text"]
 Phase = Literal["both", "content", "tags"]
 
 
-class Journal(UploadJournal, TagJournal, Protocol):
-    """Both sides of what is kept beside a plan. `begun` is when its first apply started."""
+class Journal(TagJournal, Protocol):
+    """What is remembered of the applies of a plan. `begun` is when the first of them started."""
 
     @property
     def begun(self) -> str: ...
@@ -45,7 +45,8 @@ class ApplyOrder:
     """A plan and what it takes to carry it out.
 
     `digest` is the plan's name. `is_fresh` says that the plan was made a moment ago in this process, so the world is
-    not looked at again. `build` are facts for records. `prepare` makes sure that a repository can be pushed to.
+    not looked at again. With `uploads`, an interrupted run leaves its uploads open for the next one. `build` are facts
+    for records. `prepare` makes sure that a repository can be pushed to.
     """
 
     plan: Plan
@@ -55,6 +56,7 @@ class ApplyOrder:
     prepare: Callable[[Arrival], None]
     journal: Journal
     tool: str
+    uploads: UploadJournal | None = None
     phase: Phase = "both"
     shard: Shard | None = None
     is_fresh: bool = False
@@ -112,7 +114,7 @@ class _Application:
         self._started = now_text()
         self._cancel = cancel
         self._workers = Workers(limiter_of, cancel)
-        self.run_ = Run(limiter_of, cancel, on_event=on_event, journal=order.journal)
+        self.run_ = Run(limiter_of, cancel, on_event=on_event, journal=order.uploads)
         self._all = legs_of(order.plan, order.target_of)
         self._legs = [leg for leg in self._all if order.shard is None or order.shard.has(leg.arrival)]
         self._together = order.plan.atomic == "plan"

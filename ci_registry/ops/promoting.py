@@ -27,6 +27,7 @@ from .build_facts import approver, build_facts, change_request
 from .config import Promotion
 from .places import Places
 from .policies import rules_of
+from .state import PlanJournal
 
 __all__ = ["TOOL", "PromotionOrder", "apply_plan", "make_plan", "pin", "plan_of", "quota_notes", "tag_rules"]
 
@@ -255,6 +256,7 @@ def apply_plan(
         prepare=lambda arrival: places.target(arrival.target).prepare_repository(arrival.repository),
         journal=journal,
         tool=TOOL,
+        uploads=journal if isinstance(journal, PlanJournal) else None,
         phase=phase,
         shard=shard,
         is_fresh=is_fresh,

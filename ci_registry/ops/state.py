@@ -80,15 +80,6 @@ class MemoryJournal:
         self.begun = now_text()
         self._states: dict[str, str] = {}
 
-    def session(self, where: Location, descriptor: Descriptor) -> Session | None:  # noqa: ARG002 - none is kept
-        return None
-
-    def opened(self, where: Location, descriptor: Descriptor, session: Session) -> None:
-        """Sessions end with the process."""
-
-    def closed(self, where: Location, descriptor: Descriptor) -> None:
-        """Nothing was kept of it."""
-
     def state(self, key: str) -> str:
         return self._states.get(key, "")
 

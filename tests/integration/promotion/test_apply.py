@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_registry import FakeRegistry, actions
+from tests.support.http_server import Exchange, Reply
 from tests.support.images import ImageBuilder
+from tests.support.process import wait_until
 from tests.support.spaces import RegistrySpace
 from tests.support.validator import validate_layout, validate_registry
 
@@ -173,24 +179,22 @@ def test_tags_are_put_back_when_one_is_refused(
     prod.load(old, "app", "a")
     prod.load(old, "app", "z")
     dev.load(new, "app", "1")
-    order = "app:1 --from dev --to prod --tag a --tag new --tag z --save p"
-    assert ci("plan", order).code == 0
-    prod.script("PUT", "/manifests/z$", actions.error(403, "DENIED", "not this one"))
-    prod.script("PUT", "/manifests/z$", actions.delay(0.2))
-    prod.latency_seconds = 0.02
+    assert ci("plan app:1 --from dev --to prod --tag a --tag new --tag z --save p").code == 0
+    tags = prod.repository("app").tags
+
+    def refuse_when_the_others_are_set(exchange: Exchange, proceed: actions.Proceed) -> Reply | None:
+        wait_until(lambda: tags.get("a") == tags.get("new") == new.digest, "the other tags")
+        return actions.error(403, "DENIED", "not this one")(exchange, proceed)
+
+    prod.script("PUT", "/manifests/z$", refuse_when_the_others_are_set, times=None)
     ran = ci("apply p --receipt r.json")
+    assert ran.code == 8
+    assert "not this one" in ran.last
     receipt = json.loads((folder / "r.json").read_text())
     found = {line["tag"]: line["outcome"] for line in receipt["edges"][0]["arrivals"]}
-    assert found["z"] == "failed"
-    assert "not this one" in ran.last
-    assert prod.repository("app").tags["a"] == old.digest
-    assert prod.repository("app").tags["z"] == old.digest
-    if found["new"] == "promoted":  # it was set before the refusal came: a new tag stays, and is listed
-        assert ran.code == 8
-        assert prod.repository("app").tags["new"] == new.digest
-    else:
-        assert ran.code == 3
-    assert found["a"] in ("put-back", "content")
+    assert found == {"a": "put-back", "new": "promoted", "z": "failed"}
+    assert tags == {"a": old.digest, "new": new.digest, "z": old.digest}
+    assert len(records(prod, "app", new.digest)) == 1
 
 
 @pytest.mark.usefixtures("config")
@@ -228,3 +232,36 @@ def test_against_docker_registry_with_the_fallback_tag(
     assert found.root == image.digest
     assert not found.problems
     assert len(found.referrers) == 1
+
+
+@pytest.mark.usefixtures("config")
+def test_a_signal_leaves_everything_ready_to_go_on(
+    ci: Cli, dev: FakeRegistry, prod: FakeRegistry, images: ImageBuilder, folder: Path
+) -> None:
+    image = images.image([images.layer(3 << 20, opaque=True)])
+    dev.load(image, "app", "1")
+    assert ci("plan app:1 --from dev --to prod --save p").code == 0
+    started: list[subprocess.Popen[bytes]] = []
+
+    def act(exchange: Exchange, proceed: actions.Proceed) -> Reply | None:
+        if (exchange.content_length or 0) < 3 << 20:
+            return proceed()
+        exchange.break_after = 1 << 20
+        try:
+            return proceed()
+        finally:
+            started[0].send_signal(signal.SIGTERM)
+            started[0].wait(20)
+
+    prod.script("PUT", "/blobs/uploads/", act, times=None)
+    command = [sys.executable, "-m", "ci_registry", "apply", "p", "--receipt", "r.json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    started.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+    assert started[0].wait(30) == 143
+    assert "apply the same plan again to go on" in json.loads((folder / "r.json").read_text())["advice"]
+    assert prod.open_sessions == 1
+    prod.clear()
+    assert ci("apply p").code == 0
+    assert prod.count("GET", "/blobs/uploads/", 204) == 1
+    assert prod.open_sessions == 0
+    assert validate_registry(prod.url, "app", "1").root == image.digest
