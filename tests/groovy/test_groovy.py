@@ -106,7 +106,7 @@ def arguments_seen() -> Iterator[set[bytes]]:
     stop = threading.Event()
 
     def watch() -> None:
-        while not stop.wait(0.01):
+        while not stop.wait(0.03):
             for process in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):  # it ended
                     seen.add((process / "cmdline").read_bytes())
