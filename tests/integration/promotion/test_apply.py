@@ -265,3 +265,35 @@ def test_a_signal_leaves_everything_ready_to_go_on(
     assert prod.count("GET", "/blobs/uploads/", 204) == 1
     assert prod.open_sessions == 0
     assert validate_registry(prod.url, "app", "1").root == image.digest
+
+
+@pytest.mark.usefixtures("config")
+def test_a_dry_run_of_apply_writes_nothing(
+    ci: Cli, dev: FakeRegistry, prod: FakeRegistry, images: ImageBuilder, folder: Path
+) -> None:
+    dev.load(images.image(), "app", "1")
+    assert ci("plan app:1 --from dev --to prod --save p").code == 0
+    ran = ci("apply p --dry-run --output json")
+    assert ran.code == 0
+    assert ran.result["dry_run"] is True
+    assert outcomes(ran) == ["not-run"]
+    assert "dev:app:1 -> prod:app:1 (dry run)" in ran.err
+    assert not writes(prod)
+    assert not (folder / "p.journal").exists()
+
+
+@pytest.mark.usefixtures("config")
+def test_a_dry_run_says_how_many_pulls_are_left(ci: Cli, dev: FakeRegistry, images: ImageBuilder) -> None:
+    def limited(_exchange: Exchange, proceed: actions.Proceed) -> Reply | None:
+        reply = proceed()
+        assert reply is not None
+        reply.headers.update({"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "42;w=21600"})
+        return reply
+
+    dev.load(images.image(), "app", "1")
+    dev.script("*", "/manifests/", limited, times=None)
+    ran = ci("promote app:1 --from dev --to prod --dry-run --output json")
+    assert ran.code == 0
+    [note] = ran.result["notes"]
+    assert note.startswith("dev: 42 of 100 pulls in 6 hours are left")
+    assert note in ran.err
