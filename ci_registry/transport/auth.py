@@ -7,41 +7,35 @@ form (POST). `token_flow` is a generator: it yields the request to send, is sent
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import re
-import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from ..errors import AccessError, CiRegistryError, RemoteError
+from ..errors import AccessError, RemoteError
 from ..redaction import remember_secret
+from .challenge import Challenge, check_realm, parse_challenges, preferred
 from .exchange import Reply
 from .http import Scopes
-from .origin import Origin, is_loopback
+from .origin import Origin
 from .problem import diagnostics
 
 __all__ = [
-    "Challenge",
     "Login",
     "RegistryAuthoriser",
     "Token",
     "TokenRequest",
-    "check_realm",
-    "parse_challenges",
     "token_flow",
 ]
 
 CLIENT_ID = "ci_registry"
 _TOKEN = re.compile(r"[!-~]+")
 _DEFAULT_LIFETIME_SECONDS = 60
-_CHALLENGE = re.compile(r"[\s,]*([A-Za-z][A-Za-z0-9_-]*)(?:\s+(?![\s=])|(?=,)|$)")
-_PARAMETER = re.compile(r'[\s,]*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
 class Login(Protocol):
@@ -62,14 +56,6 @@ class Login(Protocol):
 
 
 @dataclass(frozen=True)
-class Challenge:
-    """One WWW-Authenticate challenge; `scheme` in lower case."""
-
-    scheme: str
-    parameters: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class TokenRequest:
     """A request to a token service."""
 
@@ -86,70 +72,6 @@ class Token:
     value: str = field(repr=False)
     scopes: Scopes
     usable_until: float
-
-
-def parse_challenges(values: Sequence[str]) -> list[Challenge]:
-    """All challenges of all WWW-Authenticate headers; several may share one header, joined by commas."""
-    return [challenge for value in values for challenge in _parse_header(value)]
-
-
-def _parse_header(value: str) -> Iterator[Challenge]:
-    position = 0
-    while position < len(value):
-        scheme = _CHALLENGE.match(value, position)
-        if not scheme:
-            return
-        position = scheme.end()
-        parameters: dict[str, str] = {}
-        while match := _PARAMETER.match(value, position):
-            text = match.group(2)
-            parameters[match.group(1).lower()] = re.sub(r"\\(.)", r"\1", text) if text is not None else match.group(3)
-            position = match.end()
-        yield Challenge(scheme.group(1).lower(), parameters)
-
-
-def check_realm(realm: str, registry: Origin) -> Origin:
-    """The origin of a token service, if credentials may go there.
-
-    It must be https unless the registry is plain http, and must not be an internal address literal when the registry
-    is not one itself: a registry could otherwise make us call services of this machine's network.
-    """
-    try:
-        origin = Origin.parse(realm)
-    except CiRegistryError as error:
-        raise RemoteError(f"{registry} names the token service '{realm[:200]}', which is no address") from error
-    if registry.is_tls and not origin.is_tls:
-        raise RemoteError(
-            f"{registry} names the token service {origin}, which is not https, so no credential is sent there",
-            hint="the registry's token realm must be an https:// address",
-        )
-    if _is_internal(origin.host) and not _is_internal(registry.host):
-        raise RemoteError(
-            f"{registry} names the token service {origin}, an internal address, so it is not called",
-            hint="the registry's token realm must be an address outside this machine's own network",
-        )
-    return origin
-
-
-def _is_internal(host: str) -> bool:
-    if is_loopback(host) or host.rstrip(".").endswith(".localhost"):
-        return True
-    address = _address(host)
-    if address is None:
-        return False
-    return address.is_private or address.is_link_local or address.is_unspecified
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host literally is, also in the odd forms that resolvers take (127.1, 0x7f000001)."""
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        try:
-            return ipaddress.IPv4Address(socket.inet_aton(host))
-        except (OSError, ValueError):
-            return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def token_flow(
@@ -357,7 +279,7 @@ class RegistryAuthoriser:
         """Learn from a 401. True when another try makes sense; raises `AccessError` when the credential is refused."""
         if reply.status != 401:
             return False
-        challenge = _preferred(parse_challenges(reply.header_values("WWW-Authenticate")))
+        challenge = preferred(parse_challenges(reply.header_values("WWW-Authenticate")))
         if challenge is None:
             return False
         self._challenge = challenge
@@ -385,7 +307,7 @@ class RegistryAuthoriser:
         """Whose credential may not do this: the denial of a right names the login it was denied to."""
         login = self.login()
         if login.is_anonymous:
-            said, hint = f"nobody was logged in ({login.source})", "log in with `ci-registry login`"
+            said, hint = f"nobody was logged in: {login.source}", "log in with `ci-registry login`"
         else:
             who = f"user '{login.username}'" if login.username else "a token"
             said = f"asked as {who} from {login.source}"
@@ -415,10 +337,3 @@ def _in_order(scope: str) -> str:
     """A scope with its actions as we write them: registries name them in any order."""
     name, _, actions = scope.rpartition(":")
     return f"{name}:{','.join(sorted(actions.split(',')))}"
-
-
-def _preferred(challenges: list[Challenge]) -> Challenge | None:
-    """Bearer before Basic; others are not understood."""
-    bearer = [c for c in challenges if c.scheme == "bearer" and c.parameters.get("realm")]
-    plain = [c for c in challenges if c.scheme == "basic"]
-    return next(iter(bearer + plain), None)

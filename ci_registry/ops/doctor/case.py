@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...kinds.endpoint import Endpoint
 from ...kinds.plain import PlainRegistry
-from ...transport.auth import Challenge
+from ...transport.challenge import Challenge
 from ...transport.connection import NETWORK_ERRORS, Connection, Dial
 from ...transport.exchange import Reply
 from ...transport.http import Client

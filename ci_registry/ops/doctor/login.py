@@ -12,7 +12,8 @@ import msgspec
 
 from ...credentials.chain import Credential
 from ...errors import AccessError, CiRegistryError, RemoteError
-from ...transport.auth import Challenge, TokenRequest, basic, check_realm, token_flow
+from ...transport.auth import TokenRequest, basic, token_flow
+from ...transport.challenge import Challenge, check_realm
 from ...transport.exchange import Reply
 from ...transport.origin import is_loopback
 from ..logins import explain

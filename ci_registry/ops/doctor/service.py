@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ...errors import CiRegistryError, TlsError
 from ...kinds.explain import is_page
-from ...transport.auth import parse_challenges
+from ...transport.challenge import parse_challenges
 from ...transport.exchange import Reply
 from .case import Case
 from .catalog import find

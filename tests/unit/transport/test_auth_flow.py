@@ -14,7 +14,6 @@ import pytest
 from ci_registry.credentials.chain import ANONYMOUS, Credential
 from ci_registry.errors import AccessError, CiRegistryError, RemoteError
 from ci_registry.transport.auth import (
-    Challenge,
     Login,
     RegistryAuthoriser,
     Token,
@@ -22,6 +21,7 @@ from ci_registry.transport.auth import (
     basic,
     token_flow,
 )
+from ci_registry.transport.challenge import Challenge
 from ci_registry.transport.exchange import Reply
 from ci_registry.transport.origin import Origin
 

@@ -1,4 +1,4 @@
-"""WWW-Authenticate in all its shapes, and where a token service may be: `transport.auth`."""
+"""WWW-Authenticate in all its shapes, and where a token service may be: `transport.challenge`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_registry.errors import RemoteError
-from ci_registry.transport.auth import Challenge, check_realm, parse_challenges
+from ci_registry.transport.challenge import Challenge, check_realm, parse_challenges
 from ci_registry.transport.origin import Origin
 
 BEARER = {"realm": "https://auth.example/token", "service": "reg", "scope": "repository:a/b:pull,push"}
