@@ -38,7 +38,8 @@ _BY_PLACE = (
     (re.compile(r"""(?i)(x-registry-auth['"]?\s*[:=]\s*b?['"]?)[^\s'",]+"""), rf"\1{MASK}"),
     # a scheme followed by something that is no word: prose such as "basic authentication" stays
     (re.compile(r"\b((?i:basic|bearer)\s+)(?=[a-z+/._~-]*[0-9A-Z])[A-Za-z0-9+/._~-]{16,}=*"), rf"\1{MASK}"),
-    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^\s/?#@'\"]+@"), rf"\1{MASK}@"),
+    # the user part of a URL, but for the words that our own hints have in its place
+    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)(?!(?-i:USER:PASSWORD)@)[^\s/?#@'\"]+@"), rf"\1{MASK}@"),
     (re.compile(rf"(?i)((?:[?&;]|,\s*)(?:{_QUERY_KEYS})=)[^\s&;,#'\"<>]+"), rf"\1{MASK}"),
     (re.compile(rf'(?i)("(?:{_JSON_KEYS})"\s*:\s*")(?:[^"\\]|\\.)+"'), rf'\1{MASK}"'),
 )

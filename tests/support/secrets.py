@@ -66,9 +66,13 @@ class LeakSearch:
             thread.join()
 
     def _watch(self, stop: threading.Event) -> None:
+        seen: set[bytes] = set()
         while not stop.is_set():
             for process in Path("/proc").glob("[0-9]*"):
-                self.look_at(f"arguments of process {process.name}", _arguments(process))
+                arguments = _arguments(process)
+                if arguments not in seen:
+                    seen.add(arguments)
+                    self.look_at(f"arguments of process {process.name}", arguments)
             stop.wait(_SAMPLE_SECONDS)
 
     def _forms_in(self, raw: bytes) -> Iterator[str]:

@@ -109,3 +109,9 @@ def test_other_text_is_left_alone(text: str) -> None:
 def test_redacting_twice_changes_nothing(redactor: Redactor) -> None:
     once = redactor.redact(f"Authorization: Basic abc https://u:p@h/?_state=1 {SECRET}")
     assert redactor.redact(once) == once
+
+
+def test_what_a_hint_says_of_a_url_stays() -> None:
+    hint = "write http://USER:PASSWORD@proxy:3128 into HTTPS_PROXY"
+    assert Redactor().redact(hint) == hint
+    assert Redactor().redact("http://user:password@proxy:3128") == "http://***@proxy:3128"

@@ -97,7 +97,8 @@ def _netloc(case: Case, scheme: str) -> str:
 def _plain(case: Case) -> Iterator[Finding]:
     try:
         with case.connection() as connection:
-            connection.request("GET", "/v2/" if case.proxy is None else f"{case.origin}/v2/")
+            target = "/v2/" if case.proxy is None else f"{case.origin}/v2/"
+            connection.request("GET", target, connection.absolute_headers.items())
             response = connection.answer("GET")
             body = response.read(4096)
     except (NotHttpError, NoAnswerError) as error:
