@@ -78,7 +78,7 @@ class Scheduler:
                 heapq.heappush(self._waiting, (time.monotonic() + after_seconds, next(self._count), urgency, task))
             else:
                 self._push(task, urgency)
-            if self._running:
+            if self._running and (after_seconds > 0 or self._best() is not None):
                 self._call_a_thread()
 
     def remind(self, seconds: float, action: Callable[[], None]) -> None:
@@ -187,11 +187,11 @@ class Scheduler:
         return (a[2].is_big, a[0], a[1]) < (b[2].is_big, b[0], b[1])
 
     def _has_slots(self, hosts: tuple[str, ...], is_big: bool) -> bool:
-        return all(self._in_flight[host] < self._slots(host, is_big) for host in hosts)
-
-    def _slots(self, host: str, is_big: bool) -> int:
-        limit = self._limiter_of(host).limit
-        return max(1, limit - 1) if is_big else limit
+        for host in hosts:
+            limit = self._limiter_of(host).limit
+            if self._in_flight[host] >= (max(1, limit - 1) if is_big else limit):
+                return False
+        return True
 
     def _run_one(self, task: Task) -> None:
         try:
@@ -222,8 +222,6 @@ class Scheduler:
         self._cancel.set()
 
     def _wake(self) -> None:
-        # This thread takes the next task itself; another is only needed when a limit grew or work is left over.
+        # This thread takes the next task itself, and calls another if there is more that can go.
         if self._is_over:
             self._change.notify_all()
-        elif self._idle and any(self._queues.values()):
-            self._change.notify()

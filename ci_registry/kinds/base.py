@@ -34,6 +34,9 @@ class Connections:
 
     def limiter(self, host: str, settings: TargetSettings | None = None) -> Limiter:
         """The one limiter of a host; the first target that talks to it sets its bounds."""
+        known = self.limiters.get(host)
+        if known is not None:
+            return known
         with self._lock:
             known = self.limiters.get(host)
             if known is None:

@@ -49,6 +49,8 @@ class Connection:
         self._beyond = dial.connect_to if dial.connect_to and own else (origin.host, origin.port)
         self.host, self.port = (proxy.host, proxy.port) if proxy else self._beyond
         self.origin, self.dial, self.is_own = origin, dial, own
+        self._netloc, self.root = origin.netloc, str(origin)
+        """What the URLs that are asked for on it begin with."""
         self.timeout = CONNECT_SECONDS
         self.sock: socket.socket | None = None
         self._reader: BufferedReader | None = None
@@ -86,7 +88,7 @@ class Connection:
 
     def request(self, method: str, target: str, fields: Iterable[tuple[str, str]] = (), body: bytes = b"") -> None:
         """Send a request, or the head of one whose body follows; `fields` come after Host."""
-        head = request_head(method, target, [("Host", self.origin.netloc), *fields])
+        head = request_head(method, target, [("Host", self._netloc), *fields])
         if self.sock is None:
             self.connect()
         self.send(head + body)

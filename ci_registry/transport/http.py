@@ -30,6 +30,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
 _CHALLENGES = 2
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
+_PLAIN_PATH = re.compile(r"/v2/[A-Za-z0-9._:@/?=&%+-]*")
 _FINAL_CODES = ("MANIFEST_", "BLOB_", "NAME_", "TAG_", "DIGEST_", "SIZE_", "UNSUPPORTED", "DENIED")
 
 Scopes = frozenset[str]
@@ -97,6 +98,7 @@ class Client:
         self._warned: set[str] = set()
         self._warned_lock = threading.Lock()
         self._user_agent = _user_agent()
+        self._own, self._root = f"{origin}/", f"{origin}{prefix}"
         self.cancel.on_set(self.pool.abort)
 
     def close(self) -> None:
@@ -116,14 +118,20 @@ class Client:
 
     def url(self, path: str, base: str | None = None) -> str:
         """An absolute URL; a Location or Link is resolved against the URL of its request, its query untouched."""
+        if base is None and _PLAIN_PATH.fullmatch(path) and ".." not in path:
+            return self._root + path  # nearly all of them; the long way takes a tenth of a request's time
         try:
             url = normal_url(urljoin(base or str(self.origin), path))
         except (UsageError, ValueError) as error:
             raise RemoteError(f"{self.origin} names the address '{path[:200]}', which can't be asked") from error
-        if self._prefix and url.startswith(f"{self.origin}/v2/"):
+        if self._prefix and url.startswith(f"{self._own}v2/"):
             # Nexus names its own paths without the one it was reached by.
-            return f"{self.origin}{self._prefix}{url[len(str(self.origin)) :]}"
+            return f"{self._root}/{url[len(self._own) :]}"
         return url
+
+    def _origin_of(self, url: str) -> Origin:
+        """Where an absolute URL, which begins as its origin is written, speaks to."""
+        return self.origin if url.startswith(self._own) else Origin.parse(url)
 
     def problem(self, reply: Reply, attempt: str, *, hint: str = "") -> CiRegistryError:
         """The error for a reply that is not what was wanted, with what login and kind of registry add to it.
@@ -214,7 +222,7 @@ class Client:
             elif follow and reply.status in _REDIRECTS and hops < _HOPS and reply.headers.get("Location"):
                 hops += 1
                 url = self.url(reply.headers["Location"], url)
-            elif reply.status == 403 and hops and not renewed and Origin.parse(url) != self.origin:
+            elif reply.status == 403 and hops and not renewed and not url.startswith(self._own):
                 # A signed address that ended before it was used: the registry gives another.
                 renewed, hops, url = True, 0, first_url
             elif reply.status not in RETRY_STATUSES or not self._try_again(reply, attempts, retry):
@@ -248,14 +256,14 @@ class Client:
             started = time.monotonic()
             stream = self._exchange(method, url, {**headers, **sent}, body)
             if stream.reply.status < 500 and stream.reply.status != 429:
-                self.limiter.answered(time.monotonic() - started)
+                self.limiter.answered(time.monotonic() - started, method)
             if stream.reply.status >= 300:
                 stream.read_refusal()
             return stream, authoriser is not None and self._challenged(stream.reply, scopes, sent, may_ask)
 
     def _authoriser_for(self, url: str) -> Authoriser | None:
         """Nobody but the registry itself is shown a credential."""
-        return self.authoriser if Origin.parse(url) == self.origin else None
+        return self.authoriser if url.startswith(self._own) else None
 
     def _challenged(self, reply: Reply, scopes: Scopes, sent: Mapping[str, str], may_ask: bool) -> bool:
         assert self.authoriser is not None  # noqa: S101 - asked only where there is one
@@ -313,7 +321,7 @@ class Client:
     def _connected(self, method: str, url: str, fresh: bool, may_break: bool = True) -> Iterator[Connection]:
         """A connection, given back when something goes wrong on it."""
         self.cancel.check()
-        connection = self.pool.take(Origin.parse(url), fresh, may_break)
+        connection = self.pool.take(self._origin_of(url), fresh, may_break)
         reused = connection.sock is not None
         try:
             yield connection
@@ -336,7 +344,7 @@ class Client:
         body: bytes = b"",
     ) -> None:
         whole = connection.proxy is not None and not connection.origin.is_tls
-        path = url if whole else url[len(str(connection.origin)) :] or "/"
+        path = url if whole else url[len(connection.root) :] or "/"
         fields = [("User-Agent", self._user_agent), *headers.items(), *connection.absolute_headers.items()]
         if length is not None and (length or method in ("POST", "PUT", "PATCH")):
             fields.append(("Content-Length", str(length)))

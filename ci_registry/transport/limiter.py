@@ -1,9 +1,10 @@
 """How much one host is asked at once and how often: adaptive concurrency, a rate, and pauses it asked for.
 
-The number in flight starts at 8. While answers come back about as fast as the fastest seen, it doubles each clean
-round (slow start, as TCP does: at 40 ms round trips a step of one a round would take seconds to matter); after the
-first sign of strain it grows by one a round. It halves on 429 and 5xx. When answers get slower as more are in
-flight, the host is busy and more would only queue there, so the number stays.
+The number in flight starts at 8. While answers come back about as fast as the fastest seen to such a request, it
+doubles each clean round (slow start, as TCP does: at 40 ms round trips a step of one a round would take seconds to
+matter); after the first sign of strain it grows by one a round. It halves on 429 and 5xx. When answers get slower as
+more are in flight, the host, or this process, is busy and more would only queue there, so the number stays: on
+loopback each connection beyond what keeps both busy costs more than it brings.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 __all__ = ["START", "Limiter"]
 
 START = 8
-_SLACK_SECONDS = 0.010
+_SLACK_SECONDS = 0.004
 
 
 class Limiter:
@@ -36,7 +37,7 @@ class Limiter:
         self._paused_until = 0.0
         self._slow_start = True
         self._clean = 0
-        self._best = float("inf")
+        self._best: dict[str, float] = {}
         self._halved_at = float("-inf")
 
     def delay(self) -> float:
@@ -49,11 +50,11 @@ class Limiter:
                 self._next_at = due + self._interval
             return due - now
 
-    def answered(self, seconds: float) -> None:
+    def answered(self, seconds: float, method: str = "") -> None:
         """A request was answered without complaint, `seconds` after it was sent."""
         with self._lock:
-            self._best = min(self._best, seconds)
-            if seconds > 2 * self._best + _SLACK_SECONDS:
+            best = self._best[method] = min(self._best.get(method, seconds), seconds)
+            if seconds > 2 * best + _SLACK_SECONDS:
                 self._slow_start = False
                 return
             self._clean += 1

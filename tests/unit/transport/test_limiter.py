@@ -67,3 +67,11 @@ def test_a_rate_gives_each_request_its_place() -> None:
     assert [limiter.delay() for _ in range(4)] == [0, 0.25, 0.5, 0.75]
     clock.now += 10
     assert limiter.delay() == 0
+
+
+def test_slow_requests_of_one_kind_are_no_strain() -> None:
+    limiter = Limiter(64)
+    for _ in range(START):
+        limiter.answered(0.001, "HEAD")
+        limiter.answered(0.1, "PUT")
+    assert limiter.limit == 3 * START
