@@ -46,12 +46,16 @@ _BY_PLACE = (
 
 
 class Redactor:
-    """Remembers secrets and masks them. Safe to use from several threads."""
+    """Remembers secrets and masks them. Safe to use from several threads.
+
+    A run may see hundreds of tokens of a kilobyte each, so they are looked for as plain text; an expression is made
+    only of one that was found.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._patterns: dict[str, None] = {}
-        self._known: re.Pattern[str] | None = None
+        self._patterns: dict[str, str] = {}
+        self._known: tuple[tuple[str, str], ...] = ()
 
     def remember(self, secret: str) -> None:
         """Mask `secret` from now on. Secrets shorter than four characters are ignored."""
@@ -59,28 +63,27 @@ class Redactor:
             return
         with self._lock:
             before = len(self._patterns)
-            self._patterns.update(dict.fromkeys(_patterns(secret)))
+            self._patterns.update(_patterns(secret))
             if len(self._patterns) != before:
-                longest_first = sorted(self._patterns, key=len, reverse=True)
-                self._known = re.compile("|".join(longest_first))
+                self._known = tuple(sorted(self._patterns.items(), key=lambda item: len(item[1]), reverse=True))
 
     def redact(self, text: str) -> str:
         """The text with every secret replaced by `***`."""
-        known = self._known
-        if known is not None:
-            text = known.sub(MASK, text)
+        for form, expression in self._known:
+            if form in text:
+                text = re.sub(expression, MASK, text)
         for pattern, replacement in _BY_PLACE:
             text = pattern.sub(replacement, text)
         return text
 
 
-def _patterns(secret: str) -> Iterator[str]:
-    """Regular expressions for each form in which text may carry the secret."""
+def _patterns(secret: str) -> Iterator[tuple[str, str]]:
+    """Each form in which text may carry the secret, and the regular expression for what of the text is masked then."""
     before, after = (_ALONE_BEFORE, _ALONE_AFTER) if len(secret) < _SHORT_SECRET else ("", "")
     for form in _plain_forms(secret):
-        yield f"{before}{re.escape(form)}{after}"
+        yield form, f"{before}{re.escape(form)}{after}"
     for fragment in _base64_fragments(secret.encode("utf-8", "surrogateescape")):
-        yield f"[A-Za-z0-9+/_-]?{re.escape(fragment)}[A-Za-z0-9+/_-]{{0,2}}={{0,2}}"
+        yield fragment, f"[A-Za-z0-9+/_-]?{re.escape(fragment)}[A-Za-z0-9+/_-]{{0,2}}={{0,2}}"
 
 
 def _plain_forms(secret: str) -> set[str]:

@@ -239,11 +239,13 @@ def _failure(deliveries: Sequence[Delivery], dry_run: bool) -> CiRegistryError |
     failed = [(delivery.where, delivery.error) for delivery in deliveries if delivery.error is not None]
     if not failed:
         return None
-    moved = sum(1 for delivery in deliveries if delivery.error is None and not delivery.unchanged)
-    if moved and not dry_run:
+    arrived = sum(1 for delivery in deliveries if delivery.error is None and not delivery.unchanged)
+    tags = [f"{each.where}:{tag}" for each in deliveries if each.error is not None for tag in each.tags_set]
+    if (arrived or tags) and not dry_run:
         causes = "; ".join(f"{where}: {error.message}" for where, error in failed)
+        set_before = f"; {', '.join(tags)} had been set before" if tags else ""
         return PartialError(
-            f"{moved} of {len(deliveries)} copies arrived and {len(failed)} failed ({causes})",
+            f"{arrived} of {len(deliveries)} copies arrived and {len(failed)} failed ({causes}{set_before})",
             hint="run it again: what arrived is not copied twice",
         )
     return min((error for _, error in failed), key=lambda error: error.exit_code)

@@ -225,3 +225,23 @@ def test_a_signal_ends_a_copy_within_five_seconds_and_leaves_nothing(
     assert stopped(process, getattr(signal, name)) == (code, "ERROR interrupted.")
     assert target.repository("app").tags == {}
     wait_until(lambda: target.open_sessions == 0, "open uploads to be cancelled", 3)
+
+
+def test_a_second_tag_that_is_refused_is_partly_done_and_says_what_moved(
+    pair: tuple[FakeRegistry, FakeRegistry], images: ImageBuilder, tmp_path: Path
+) -> None:
+    source, target = pair
+    image = images.image()
+    source.load(image, "app", "1")
+    target.script("PUT", "/manifests/second", actions.error(403, "DENIED", "not this tag"), times=None)
+    config = tmp_path / "ci-registry.yaml"
+    config.write_text(f"targets: {{to: {{kind: registry, url: '{target.url}', max_connections: 1}}}}")
+    run = subprocess.run(
+        [sys.executable, "-m", "ci_registry", "--config", str(config), "push", f"docker://{source.host}/app:1",
+         "--target", "to", "--tag", "first", "--tag", "second"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert run.returncode == 8
+    assert f"{target.host}/app:first had been set before" in run.stderr.splitlines()[-1]
+    assert target.repository("app").tags == {"first": image.digest}

@@ -115,3 +115,13 @@ def test_what_a_hint_says_of_a_url_stays() -> None:
     hint = "write http://USER:PASSWORD@proxy:3128 into HTTPS_PROXY"
     assert Redactor().redact(hint) == hint
     assert Redactor().redact("http://user:password@proxy:3128") == "http://***@proxy:3128"
+
+
+def test_hundreds_of_tokens_are_masked_at_once() -> None:
+    # One token for each repository of a large promotion; looking for them must not take longer than the promotion.
+    redactor = Redactor()
+    tokens = [f"{number:03}.{'x' * 40}{number * 7919:x}" * 30 for number in range(500)]
+    for token in tokens:
+        redactor.remember(token)
+    text = redactor.redact(" ".join([tokens[0], base64.b64encode(tokens[250].encode()).decode(), tokens[-1]]))
+    assert text == f"{MASK} {MASK} {MASK}"
