@@ -26,7 +26,7 @@ from urllib.parse import unquote_to_bytes
 __all__ = ["LeakSearch"]
 
 _BASE64_WORD = re.compile(rb"[A-Za-z0-9+/_-]{6,}")
-_SAMPLE_SECONDS = 0.002
+_SAMPLE_SECONDS = 0.01
 
 
 class LeakSearch:
