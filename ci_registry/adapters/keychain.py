@@ -11,7 +11,6 @@ A keyring can't list what it holds, so the hosts are kept in an entry of their o
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +172,8 @@ class _Call(Generic[T]):
 
 def _backend() -> KeyringBackend:
     # a plug-in that can't be loaded is logged with its traceback, which nobody asked for
+    import logging  # 2 ms that a run without a keyring can do without
+
     log = logging.getLogger("keyring")
     log.addHandler(logging.NullHandler())
     log.propagate = False

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from ..adapters.keychain import Keychain
 from .chain import Provider
 from .environment import EnvironmentProvider, Explicit, ExplicitProvider
+
+if TYPE_CHECKING:
+    from ..adapters.keychain import Keychain
 
 __all__ = ["standard_providers"]
 
@@ -22,6 +25,7 @@ def standard_providers(
 
     `explicit` gives what the configuration says about a target, by its name; it is called when that target is used.
     """
+    from ..adapters.keychain import Keychain
     from .docker_config import DockerConfigProvider
     from .stored import KeyringProvider
 

@@ -10,7 +10,7 @@ __all__ = ["PUBLIC_HOST", "EcrHost", "ecr_host", "private_host"]
 PUBLIC_HOST = "public.ecr.aws"
 
 # docs.aws.amazon.com, "Amazon ECR endpoints and quotas": IPv4 and dual-stack names, FIPS, and the other partitions.
-_PRIVATE = re.compile(
+_PRIVATE = (
     r"(?P<account>\d{12})\.dkr[.-]ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9][a-z0-9-]*)\."
     r"(?:(?P<dual>on\.(?:aws|amazonwebservices\.(?:com\.cn|eu)))"
     r"|amazonaws\.(?:com(?:\.cn)?|eu)|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
@@ -48,7 +48,7 @@ def ecr_host(host: str) -> EcrHost | None:
     name = host.lower().removesuffix(":443")
     if name == PUBLIC_HOST:
         return EcrHost()
-    match = _PRIVATE.fullmatch(name)
+    match = re.fullmatch(_PRIVATE, name)
     if match is None:
         return None
     return EcrHost(match["account"], match["region"], match["fips"] is not None, match["dual"] is not None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,16 +14,15 @@ from ..errors import CiRegistryError, TlsError, TransportError
 from .message import Headers, NotHttpError, ProtocolError, Response, UnsendableError, request_head
 from .origin import Origin
 from .proxy import Proxy
-from .tls import TlsSettings, check_fingerprint, tls_failure
+from .tls import TlsSettings
 
-__all__ = ["NETWORK_ERRORS", "STALE", "Connection", "Dial", "Pool", "network_failure", "proxy_refusal"]
+__all__ = ["NETWORK_ERRORS", "Connection", "Dial", "Pool", "is_stale", "network_failure", "proxy_refusal"]
 
 CONNECT_SECONDS = 15.0
 _LOOK_SECONDS = 5.0
 
 NETWORK_ERRORS = (OSError, ProtocolError)
-STALE = (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
-"""What a reused connection fails with when the server had closed it meanwhile."""
+_DROPPED = (ConnectionResetError, BrokenPipeError)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,9 @@ class Connection:
 
     def connect(self) -> None:
         """Make it: to the proxy if there is one, through that where the origin speaks TLS, and then the handshake."""
-        self.sock = socket.create_connection((self.host, self.port), self.timeout)
+        # As bytes, since looking up a text first loads the tables of international names.
+        host = self.host.encode() if self.host.isascii() else self.host
+        self.sock = socket.create_connection((host, self.port), self.timeout)  # type: ignore[arg-type]
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.origin.is_tls:
             if self.proxy:
@@ -80,6 +80,8 @@ class Connection:
             raise OSError(f"Tunnel connection failed: {answer.status} {answer.reason}".rstrip())
 
     def _start_tls(self, sock: socket.socket) -> None:
+        from .handshake import check_fingerprint
+
         settings = self.dial.tls
         context = settings.context(own=self.is_own)
         self.sock = secured = context.wrap_socket(sock, server_hostname=self.origin.host)
@@ -188,20 +190,31 @@ class Pool:
             connection.close()
 
 
+def is_stale(connection: Connection, error: Exception) -> bool:
+    """Whether a reused connection failed as it does when the server had closed it meanwhile."""
+    return isinstance(error, _DROPPED) or (connection.origin.is_tls and type(error).__name__ == "SSLEOFError")
+
+
 def network_failure(connection: Connection, error: Exception, attempt: str) -> CiRegistryError:
     """A foreign network error as ours: the one place where these are translated."""
-    origin = connection.origin
-    if isinstance(error, ssl.SSLError) and not isinstance(error, TimeoutError):
-        failed = tls_failure(origin, error)
-        explain = connection.dial.explain_tls
-        if explain is None or not isinstance(failed, TlsError):
-            return failed
-        return explain(origin, failed, _presented_certificate(connection))
+    failed = _handshake_failure(connection, error) if connection.origin.is_tls else None
+    if failed is not None:
+        return failed
     message, hint, retryable = _network_sentence(connection, error)
     failure = TransportError(f"{_without_query(attempt)} failed: {message}", hint=hint)
     failure.retryable = retryable
     failure.__cause__ = error
     return failure
+
+
+def _handshake_failure(connection: Connection, error: Exception) -> CiRegistryError | None:
+    from .handshake import tls_failure
+
+    failed = tls_failure(connection.origin, error)
+    explain = connection.dial.explain_tls
+    if explain is None or not isinstance(failed, TlsError):
+        return failed
+    return explain(connection.origin, failed, _presented_certificate(connection))
 
 
 def _presented_certificate(connection: Connection) -> bytes:

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 from ..errors import AccessError, CiRegistryError, Interrupted, RemoteError, TransportError, UsageError
 from ..redaction import redact
-from .connection import NETWORK_ERRORS, STALE, Connection, Dial, Pool, network_failure, proxy_refusal
+from .connection import NETWORK_ERRORS, Connection, Dial, Pool, is_stale, network_failure, proxy_refusal
 from .exchange import Exchange, Reply, Stream
 from .limiter import Limiter
 from .origin import Origin, normal_url
@@ -327,7 +327,7 @@ class Client:
             yield connection
         except NETWORK_ERRORS as error:
             self.pool.give_back(connection, reusable=False)
-            if reused and isinstance(error, STALE) and not self.cancel:
+            if reused and is_stale(connection, error) and not self.cancel:
                 raise _StaleError from error
             raise self.failure(connection, error, f"{method} {url}") from error
         except BaseException:
