@@ -11,7 +11,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ..errors import CiRegistryError, ReferenceSyntaxError
 from ..model.reference import normal_host
@@ -130,6 +130,13 @@ class Provider(Protocol):
         ...
 
 
+@runtime_checkable
+class _Parted(Protocol):
+    """Providers that may have different credentials for parts of a host."""
+
+    def part(self, request: Lookup) -> str: ...
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one link of the chain had to say, for `credentials explain`. Never holds a secret."""
@@ -198,6 +205,11 @@ class Chain:
         end: Outcome = "not asked" if decided else "won"
         answers.append(Answer("anonymous", end, "an earlier link decided" if decided else "nobody has a credential"))
         return answers
+
+    def part(self, lookup: Lookup) -> str:
+        """The beginning of the repository's name that has a credential of its own; "" where it is the whole host's."""
+        parts = (provider.part(lookup) for provider in self.providers if isinstance(provider, _Parted))
+        return max(parts, key=len, default="")
 
     def forget(self, lookup: Lookup) -> None:
         """Ask the providers again at the next `find` for this host, whatever the repository."""

@@ -210,6 +210,16 @@ class DockerConfigProvider:
                     return found
         raise _sum_up(notes, f"no entry for {request.host} in {self._places()}")
 
+    def part(self, request: Lookup) -> str:
+        """The beginning of the repository's name that a file has an entry for, such as `team` of `host/team`."""
+        try:
+            with self._lock:
+                files = self._read_files()
+        except InputFileError:
+            return ""  # whoever needs a credential is told
+        keys = [key for file in files for key in matching_keys([*file.auths, *file.helpers], request)]
+        return max(map(_path_of, keys), key=len, default="")
+
     def _places(self) -> str:
         paths = [str(file.path) for file in self._files or []]
         return ", ".join(paths) or f"{docker_config_path(self._environ)}, which does not exist"

@@ -92,11 +92,11 @@ class Nexus(PlainRegistry):
     # -- repositories --------------------------------------------------------------------------------------------
 
     def writer(self, name: str) -> RegistryRepository:
-        return self._repository(self.endpoint, self._route, name).for_writing()
+        return self._repository(self.endpoint_of(name), self._route, name).for_writing()
 
     def reader(self, name: str) -> Target:
         if self._pull_route is None:
-            own = self._repository(self.endpoint, self._route, name)
+            own = self._repository(self.endpoint_of(name), self._route, name)
         else:
             own = self._repository(self._pull_endpoint, self._pull_route, name)
         if self._mirror is None:
@@ -153,9 +153,8 @@ class Nexus(PlainRegistry):
 
     # -- the wire ------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def endpoint(self) -> Endpoint:
-        return self.make_endpoint(self._route.origin, shown=self.shown, prefix=self._route.prefix)
+    def own_endpoint(self, **differences: Any) -> Endpoint:
+        return self.make_endpoint(self._route.origin, shown=self.shown, prefix=self._route.prefix, **differences)
 
     @cached_property
     def _pull_endpoint(self) -> Endpoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from ..credentials.chain import Credential, Lookup
@@ -39,6 +39,7 @@ class PlainRegistry:
         self._url, self._shown = url, shown
         self._lock = threading.Lock()
         self._repositories: dict[tuple[str, bool], Target] = {}
+        self._parts: dict[str, Endpoint] = {}
         self._quota: Quota | None = None
         self._manifests_read = 0
         self._mirror_health = MirrorHealth()
@@ -92,11 +93,11 @@ class PlainRegistry:
 
     def writer(self, name: str) -> RegistryRepository:
         """The repository where images are pushed."""
-        return self.make_repository(self.endpoint, name).for_writing()
+        return self.make_repository(self.endpoint_of(name), name).for_writing()
 
     def reader(self, name: str) -> Target:
         """The repository that images are read from: a mirror is asked first, if the target has one."""
-        own = self.make_repository(self.endpoint, name)
+        own = self.make_repository(self.endpoint_of(name), name)
         if self._mirror is None:
             return own
         mirrored = self.make_repository(self._mirror, name)
@@ -154,7 +155,18 @@ class PlainRegistry:
     @cached_property
     def endpoint(self) -> Endpoint:
         """The address that is written to."""
-        return self.make_endpoint(self.origin, shown=self.shown)
+        return self.own_endpoint()
+
+    def endpoint_of(self, name: str) -> Endpoint:
+        """The same address as whoever has the credential for that repository: docker's configuration may have one for
+        a part of the repositories (containers-auth.json(5))."""
+        part = self._connections.chain_for(self).part(self.lookup(self.wire_name(name)))
+        if not part:
+            return self.endpoint
+        return self._parts.setdefault(part, self.own_endpoint(login=partial(self.credential, part)))
+
+    def own_endpoint(self, **differences: Any) -> Endpoint:
+        return self.make_endpoint(self.origin, shown=self.shown, **differences)
 
     def make_endpoint(self, origin: Origin, **differences: Any) -> Endpoint:
         """An endpoint of this target, with this kind's manners."""
@@ -177,7 +189,7 @@ class PlainRegistry:
 
     def _endpoints(self) -> list[Endpoint]:
         """The endpoints that were needed so far."""
-        made = (self.__dict__.get(name) for name in ("endpoint", "_mirror"))
+        made = (*(self.__dict__.get(name) for name in ("endpoint", "_mirror")), *self._parts.values())
         return [endpoint for endpoint in made if endpoint is not None]
 
     def explain(self, reply: Reply, failed: CiRegistryError) -> CiRegistryError:

@@ -546,6 +546,24 @@ def test_explain_a_repository(ci: Cli, dev: DockerRegistry, clean_environment: P
     assert ci("credentials", "explain", dev.host).out.splitlines()[0] == f"dev ({dev.host})"
 
 
+def test_a_part_of_the_repositories_has_a_credential_of_its_own(
+    ci: Cli, folder: Path, dev: DockerRegistry, images: ImageBuilder, clean_environment: Path
+) -> None:
+    file = clean_environment / ".docker" / "config.json"
+    file.parent.mkdir()
+    entries = {key: {"auth": encoded(user)} for key, user in ((dev.host, "eve"), (f"{dev.host}/parted", "ci"))}
+    file.write_text(json.dumps({"auths": entries}))
+    for repository, user in (("whole/app", "eve"), ("parted/app", "ci"), ("partedly/app", "eve")):
+        assert push(ci, images, folder, repository=repository).code == 0
+        assert users_who_looked(dev, f"/v2/{repository}/manifests/") == {user}
+    assert ci("copy", "dev:parted/app:1", "dev:whole/copy:1").code == 0
+    assert users_who_looked(dev, "/v2/whole/copy/manifests/") == {"eve"}
+
+
+def encoded(user: str) -> str:
+    return base64.b64encode(f"{user}:{USERS[user]}".encode()).decode()
+
+
 def test_explain_a_host_without_a_target(ci: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = outcomes(ci("credentials", "explain", "registry.test", "--output", "json"))
     assert found["configuration"] == ("no answer", "not a configured target")
