@@ -52,6 +52,10 @@ class Connection:
         self.timeout = CONNECT_SECONDS
         self.sock: socket.socket | None = None
         self._reader: BufferedReader | None = None
+        self.is_secured = False
+        """The TLS handshake is over."""
+        self.rounds = (4 if origin.is_tls else 2) + (1 if proxy else 0)
+        """Round trips until an answer: one once it is made, before that those of its handshakes too."""
         self.may_break = True
         """Whether a run that is stopped may cut it off."""
         self._login = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
@@ -87,6 +91,7 @@ class Connection:
         self.sock = secured = context.wrap_socket(sock, server_hostname=self.origin.host)
         if settings.fingerprint and self.is_own:
             check_fingerprint(self.origin, secured.getpeercert(binary_form=True) or b"", settings.fingerprint)
+        self.is_secured = True
 
     def request(self, method: str, target: str, fields: Iterable[tuple[str, str]] = (), body: bytes = b"") -> None:
         """Send a request, or the head of one whose body follows; `fields` come after Host."""
@@ -157,6 +162,8 @@ class Pool:
             connection.close()
         if connection is None:
             connection = Connection(origin, self._dial, own=origin == self._own_origin)
+        else:
+            connection.rounds = 1
         connection.may_break = may_break
         with self._lock:
             self._busy.add(connection)
@@ -211,6 +218,8 @@ def _handshake_failure(connection: Connection, error: Exception) -> CiRegistryEr
     from .handshake import tls_failure
 
     failed = tls_failure(connection.origin, error)
+    if connection.is_secured and isinstance(failed, TlsError) and failed.about != "client certificate":
+        return None  # it was good, and broke: something on the way spoilt what is sent
     explain = connection.dial.explain_tls
     if explain is None or not isinstance(failed, TlsError):
         return failed

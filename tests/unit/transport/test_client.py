@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Any
 
@@ -241,8 +242,6 @@ def test_a_name_that_does_not_exist_is_not_tried_again() -> None:
 
 
 def test_something_that_speaks_no_http() -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -393,6 +392,32 @@ def test_a_client_that_speaks_plain_http_to_a_tls_port() -> None:
         client = Client(Origin.parse(f"http://{registry.host}"), retry_seconds=1)
         with pytest.raises(TransportError):
             client.request("GET", "/v2/")
+
+
+def test_tls_that_is_spoilt_on_its_way_is_a_break_and_tried_again() -> None:
+    authority = Authority()
+    context = authority.issue().server_context()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for spoilt in (True, False):
+                sock, _ = listener.accept()
+                with context.wrap_socket(sock, server_side=True) as connection:
+                    connection.recv(5000)
+                    connection.sendall(head + b"abc")
+                    if spoilt:
+                        socket.socket.sendall(connection, b"not a record of TLS at all")
+                    else:
+                        connection.sendall(b"def")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        origin = Origin.parse(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        client = Client(origin, Dial(TlsSettings(ca_files=(authority.certificate,))), retry_seconds=5)
+        assert client.request("GET", "/v2/").body == b"abcdef"
+        client.close()
+        thread.join(5)
 
 
 # -- stopping ----------------------------------------------------------------------------------------------------------
