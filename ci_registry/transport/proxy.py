@@ -30,7 +30,7 @@ class Proxy:
     authorization: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
     def parse(cls, url: str, said_by: str) -> Proxy:
