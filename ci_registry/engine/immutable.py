@@ -21,7 +21,7 @@ def set_tag(target: Target, manifest: Manifest, tag: str) -> None:
         raise ConflictError(
             f"setting {target.location.name}:{tag} to {manifest.digest} was refused; it holds "
             f"{_held(target, tag) or 'nothing'} ({error.message})",
-            hint="the tag is immutable there; use another tag",
+            hint=error.hint or "the tag is immutable there; use another tag",
         ) from error
 
 
