@@ -225,7 +225,7 @@ class BlobMoves:
             self._retry_seconds,
             on_bytes=lambda count: self._run.event(Event("bytes", group.source.location.name, count=count)),
             on_session=lambda feed, session: self._remember(group, feed, session),
-            keep_sessions=self._journal is not None,
+            keep_sessions=self._remembers(group),
         )
         transfer.run()
         for want in wants:
@@ -289,15 +289,17 @@ class BlobMoves:
     def _remember(self, group: _Group, feed: Feed, session: Session | None) -> None:
         if self._journal is None or not self._remembers(group):
             return
+        feed.is_remembered = session is not None
         if session is None:
             self._journal.closed(feed.target.location, group.descriptor)
         else:
             self._journal.opened(feed.target.location, group.descriptor, session)
 
     def cancel_uploads(self) -> None:
-        """Cancel the uploads that were opened and wait for their turn, when a run is stopped."""
+        """Cancel the uploads that were opened and wait for their turn, when a run is stopped; not those that a later
+        run goes on with."""
         with self._lock:
-            feeds = [] if self._journal is not None else [feed for feed in self._feeds if feed.is_open]
+            feeds = [feed for feed in self._feeds if feed.is_open and not feed.is_remembered]
         cancelling = [Beside(feed.abandon) for feed in feeds]
         end = time.monotonic() + _CANCEL_SECONDS
         for each in cancelling:

@@ -62,6 +62,8 @@ class Feed:
     was_ending: bool = False
     """All bytes were sent when it broke, so that the blob may be there."""
     restarted: bool = False
+    is_remembered: bool = False
+    """A journal has its session."""
     attempts: Attempts | None = field(default=None, repr=False)
     beside: Beside | None = field(default=None, repr=False)
     """What is under way for this feed alone while the others went on."""

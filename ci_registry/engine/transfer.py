@@ -50,6 +50,9 @@ class Transfer:
     def run(self) -> None:
         """Serve all feeds in one pass. Only a failing source raises, after the uploads were cancelled."""
         with self._dropping(self.feeds):
+            for feed in self.feeds:
+                if feed.writer is not None:
+                    self.on_session(feed, feed.writer.session)  # opened by a mount that was not done
             self._each([feed for feed in self.feeds if feed.is_open and feed.writer is None], self._open)
             fresh = [feed for feed in _active(self.feeds) if feed.reached == 0]
             if fresh:

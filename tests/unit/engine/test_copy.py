@@ -538,6 +538,27 @@ def test_a_later_run_goes_on_with_the_uploads_of_one_that_was_stopped(images: Im
     assert offset >= 1 << 20
 
 
+def test_uploads_that_no_later_run_knows_of_are_cancelled(images: ImageBuilder) -> None:
+    small, large = images.layer(1000), images.layer(2 << 20, opaque=True)
+    source = MemoryPlace("source").load(images.image([small, large]))
+    target, journal = MemoryPlace("target"), Journal()
+    copying = Copying(journal=journal)
+    both = threading.Barrier(3, timeout=10)  # the layers and the configuration
+
+    def stop(_offset: int) -> None:
+        both.wait()
+        copying.cancel.set()
+        copying.cancel.check()
+
+    target.before_write = stop
+    copying.add(source, target)
+    with pytest.raises(Interrupted):
+        copying.run()
+    (kept,) = target.open_uploads
+    assert kept.descriptor == large.descriptor
+    assert list(journal.held) == [("target/app", large.descriptor.digest)]
+
+
 def test_a_run_that_ends_with_something_undone_does_not_look_like_a_success(images: ImageBuilder) -> None:
     copying = Copying()
     copy = copying.add(MemoryPlace("source").load(images.image()), MemoryPlace("target"))
