@@ -1,9 +1,10 @@
 """One scheduler for a whole run: which task goes next, with how many in flight per host.
 
 A task names the hosts it talks to and takes a slot of each before it starts, all together, so two tasks can't wait
-for each other. Big tasks (blobs) go biggest first and leave one slot of each host free, so that small requests
-(manifests, checks, mounts) keep moving; small ones go by urgency, then first come first served. A task that is to wait
-for its next try waits here, without a slot.
+for each other. Big tasks (blobs) go biggest first. A few of them go before the small ones (manifests, checks, mounts),
+since images wait for them longest; all others go after those, and leave one slot of each host free, so that small
+requests keep moving. Small ones go by urgency, then first come first served. A task that is to wait for its next try
+waits here, without a slot.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ __all__ = ["BIG_BYTES", "Scheduler", "Task"]
 
 BIG_BYTES = 1024 * 1024
 """From this size in bytes on, a task counts as big."""
+
+_BIG_FIRST = 4
+"""So many big tasks, or half of what a host takes, go before small ones."""
 
 _MOST_THREADS = 96
 _LOOK_SECONDS = 0.5
@@ -60,6 +64,7 @@ class Scheduler:
         self._waiting: list[tuple[float, int, int, Task]] = []
         self._reminders: list[tuple[float, int, Callable[[], None]]] = []
         self._in_flight: dict[str, int] = defaultdict(int)
+        self._big: dict[str, int] = defaultdict(int)
         self._count = itertools.count()
         self._unfinished = self._idle = self._threads = 0
         self._running = False
@@ -168,6 +173,7 @@ class Scheduler:
         task = heapq.heappop(queue)[2]
         for host in task.hosts:
             self._in_flight[host] += 1
+            self._big[host] += task.is_big
         return task
 
     def _best(self) -> list[tuple[int, int, Task]] | None:
@@ -176,15 +182,20 @@ class Scheduler:
             return None
         self._wake_sleepers()
         best: list[tuple[int, int, Task]] | None = None
+        best_rank: tuple[int, int, int] | None = None
         for (hosts, is_big), queue in self._queues.items():
-            if queue and (best is None or self._before(queue[0], best[0])) and self._has_slots(hosts, is_big):
-                best = queue
+            if queue and self._has_slots(hosts, is_big):
+                rank = (self._group(hosts, is_big), queue[0][0], queue[0][1])
+                if best_rank is None or rank < best_rank:
+                    best, best_rank = queue, rank
         return best
 
-    @staticmethod
-    def _before(a: tuple[int, int, Task], b: tuple[int, int, Task]) -> bool:
-        # Small before big: they are over soon, and what they find out lets more work begin.
-        return (a[2].is_big, a[0], a[1]) < (b[2].is_big, b[0], b[1])
+    def _group(self, hosts: tuple[str, ...], is_big: bool) -> int:
+        """A few big ones; the small, which are over soon, and what they find out lets more work begin; the big ones."""
+        if not is_big:
+            return 1
+        early = all(self._big[host] < min(_BIG_FIRST, self._limiter_of(host).limit // 2) for host in hosts)
+        return 0 if early else 2
 
     def _has_slots(self, hosts: tuple[str, ...], is_big: bool) -> bool:
         for host in hosts:
@@ -207,6 +218,7 @@ class Scheduler:
                 self._unfinished -= 1
                 for host in task.hosts:
                     self._in_flight[host] -= 1
+                    self._big[host] -= task.is_big
                 self._wake()
 
     def _report(self, task: Task, error: CiRegistryError) -> None:

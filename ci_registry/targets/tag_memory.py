@@ -26,7 +26,7 @@ class TagMemory:
         self._list_pages = list_pages
         self._lock = threading.Lock()
         self._is_new: bool | None = None
-        self._tags: frozenset[str] | None = None
+        self._tags: set[str] | None = None
         self._seen_at = float("-inf")
 
     @property
@@ -51,7 +51,7 @@ class TagMemory:
             if self._tags is None:
                 self._seen_at = time.monotonic()
             elif tag is not None:
-                self._tags |= {tag}
+                self._tags.add(tag)
             self._is_new = False
 
     def _look(self) -> None:
@@ -69,9 +69,9 @@ class TagMemory:
         for number, reply in enumerate(self._list_pages()):
             if reply.status == 404:
                 self._is_new = any(entry.code in _NO_REPOSITORY for entry in diagnostics(reply.body))
-                self._tags = frozenset() if self._is_new else None
+                self._tags = set() if self._is_new else None
                 return
             if number == _MOST_PAGES:
                 return  # too many tags to list them all: that there are any is enough
             found.update(strings(reply, "tags"))
-        self._tags = frozenset(found)
+        self._tags = found

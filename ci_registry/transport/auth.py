@@ -212,11 +212,16 @@ class RegistryAuthoriser:
     @contextmanager
     def first_contact(self) -> Iterator[None]:
         """Requests go one by one until the registry answered, and accepted the login where it wants one."""
-        if self._proven or (self._answered and self._challenge is None):
-            yield
-            return
-        with self._contact:
-            yield
+        if not self._is_known:
+            with self._contact:
+                if not self._is_known:  # else it became known while this one waited, and nobody has to wait for it
+                    yield
+                    return
+        yield
+
+    @property
+    def _is_known(self) -> bool:
+        return self._proven or (self._answered and self._challenge is None)
 
     def accepted(self, sent: Mapping[str, str]) -> None:
         """The registry answered a request, with these headers or without any, and not with 401."""

@@ -43,6 +43,8 @@ class Stream:
 
     def __init__(self, client: Client, connection: Connection, response: Response, reply: Reply):
         self._client, self._connection, self._response, self.reply = client, connection, response, reply
+        self.rounds = connection.rounds
+        """Round trips that the answer took."""
         self._open = True
 
     def readinto(self, buffer: memoryview) -> int:

@@ -256,7 +256,7 @@ class Client:
             started = time.monotonic()
             stream = self._exchange(method, url, {**headers, **sent}, body)
             if stream.reply.status < 500 and stream.reply.status != 429:
-                self.limiter.answered(time.monotonic() - started, method)
+                self.limiter.answered(time.monotonic() - started, method, stream.rounds)
             if stream.reply.status >= 300:
                 stream.read_refusal()
             return stream, authoriser is not None and self._challenged(stream.reply, scopes, sent, may_ask)

@@ -2,9 +2,9 @@
 
 The number in flight starts at 8. While answers come back about as fast as the fastest seen to such a request, it
 doubles each clean round (slow start, as TCP does: at 40 ms round trips a step of one a round would take seconds to
-matter); after the first sign of strain it grows by one a round. It halves on 429 and 5xx. When answers get slower as
-more are in flight, the host, or this process, is busy and more would only queue there, so the number stays: on
-loopback each connection beyond what keeps both busy costs more than it brings.
+matter). While more than one in four is slower, the host, or this process, is busy and more would only queue there, so
+the number stays: on loopback each connection beyond what keeps both busy costs more than it brings. It halves on 429
+and 5xx, and grows by one a round from then on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ __all__ = ["START", "Limiter"]
 
 START = 8
 _SLACK_SECONDS = 0.004
+_STRAINED = 0.25
+_MEMORY = 16
+"""How many answers it takes until what came before hardly counts."""
 
 
 class Limiter:
@@ -38,6 +41,7 @@ class Limiter:
         self._slow_start = True
         self._clean = 0
         self._best: dict[str, float] = {}
+        self._strain = 0.0
         self._halved_at = float("-inf")
 
     def delay(self) -> float:
@@ -50,12 +54,18 @@ class Limiter:
                 self._next_at = due + self._interval
             return due - now
 
-    def answered(self, seconds: float, method: str = "") -> None:
-        """A request was answered without complaint, `seconds` after it was sent."""
+    def answered(self, seconds: float, method: str = "", rounds: int = 1) -> None:
+        """A request was answered without complaint, `seconds` after it was sent.
+
+        `rounds`: how many round trips that took, more than one where a connection had to be made.
+        """
         with self._lock:
-            best = self._best[method] = min(self._best.get(method, seconds), seconds)
-            if seconds > 2 * best + _SLACK_SECONDS:
-                self._slow_start = False
+            best = self._best.get(method, seconds)
+            if rounds == 1:
+                best = self._best[method] = min(best, seconds)
+            is_slow = seconds > 2 * rounds * best + _SLACK_SECONDS
+            self._strain += (is_slow - self._strain) / _MEMORY
+            if is_slow or self._strain > _STRAINED:
                 return
             self._clean += 1
             if self._clean >= (1 if self._slow_start else self.limit):

@@ -98,6 +98,24 @@ def test_the_biggest_first_and_the_small_before_them() -> None:
     assert order == ["small 1", "small 1", "small 2", "small 4", 5, 3, 2]
 
 
+def test_some_big_ones_go_first_where_there_are_slots() -> None:
+    runner, full = Runner(a=8), threading.Barrier(8)
+    started: list[str] = []
+
+    def task(kind: str) -> None:
+        started.append(kind)
+        if len(started) <= 8:
+            full.wait(10)
+
+    for _ in range(20):
+        runner.add(lambda: task("small"), "a")
+    for _ in range(6):
+        runner.add(lambda: task("big"), "a", size=BIG_BYTES)
+    runner.scheduler.run()
+    assert sorted(started[:8]) == ["big"] * 4 + ["small"] * 4
+    assert len(started) == 26
+
+
 def test_one_slot_stays_free_for_small_tasks() -> None:
     runner = Runner(a=3)
     lock, go_on = threading.Lock(), threading.Event()

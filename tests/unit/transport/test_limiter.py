@@ -75,3 +75,20 @@ def test_slow_requests_of_one_kind_are_no_strain() -> None:
         limiter.answered(0.001, "HEAD")
         limiter.answered(0.1, "PUT")
     assert limiter.limit == 3 * START
+
+
+def test_connections_may_take_the_time_that_making_them_takes() -> None:
+    limiter = Limiter(64)
+    for _ in range(START):
+        limiter.answered(0.04)
+    for _ in range(START):
+        limiter.answered(0.09, rounds=2)
+    assert limiter.limit == 3 * START
+
+
+def test_growth_goes_on_after_a_moment_of_strain() -> None:
+    limiter = Limiter(64)
+    limiter.answered(0.001)
+    for seconds in (*[0.5] * 20, *[0.001] * 100):
+        limiter.answered(seconds)
+    assert limiter.limit == 64
