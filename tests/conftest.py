@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ci_registry import redaction
+
 from .support.docker_registry import DockerRegistry
 from .support.dockerd import Dockerd
 from .support.fake_registry import FakeRegistry
@@ -36,6 +38,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     return home
+
+
+@pytest.fixture(autouse=True)
+def own_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets of one test must not be masked in the messages of the next."""
+    monkeypatch.setattr(redaction, "_process", redaction.Redactor())
 
 
 @pytest.fixture(scope="session")

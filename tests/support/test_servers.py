@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -37,13 +36,14 @@ def test_a_missing_program_names_the_cure(tmp_path: Path) -> None:
 
 
 def test_stop_ends_the_whole_group(tmp_path: Path) -> None:
-    port = free_port()
-    script = f"import socket,time; s=socket.create_server(('127.0.0.1',{port})); time.sleep(600)"
-    process = ServerProcess(["sh", "-c", f'python3 -c "{script}" & wait'], tmp_path / "log")
+    port, pid_file = free_port(), tmp_path / "pid"
+    listen = f"import socket,time; s=socket.create_server(('127.0.0.1',{port})); time.sleep(600)"
+    command = f'python3 -c "{listen}" & echo $! > "{pid_file}"; wait'
+    process = ServerProcess(["sh", "-c", command], tmp_path / "log")
     process.wait_for_port(port)
     process.stop()
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0
+    state = Path(f"/proc/{pid_file.read_text().strip()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_the_access_log_counts_a_copy_inside_one_registry(registry: RegistrySpace, images: ImageBuilder) -> None:
