@@ -11,6 +11,7 @@ from ..engine.delivery import Delivery, TagGuard
 from ..engine.events import Event
 from ..engine.record import RECORD_TYPE
 from ..engine.rehearsal import Rehearsal
+from ..engine.selectors import is_referrer_tag
 from ..engine.tag_rules import TagRules
 from ..errors import CiRegistryError, ConflictError, PartialError, UsageError
 from ..kinds.base import Metered
@@ -251,8 +252,14 @@ def _failure(deliveries: Sequence[Delivery], dry_run: bool) -> CiRegistryError |
     return min((error for _, error in failed), key=lambda error: error.exit_code)
 
 
-def tags_of(source: Source) -> list[str]:
-    """All tags of a source; raises `UsageError` where a place can't list them."""
+def tags_of(source: Source) -> tuple[list[str], int]:
+    """The tags of a source, and how many were left out because they only hold what refers to other images.
+
+    Those come along with their images (`referrers`): copied as they are, a list of referrers would replace the one at
+    the destination. Raises `UsageError` where a place can't list its tags.
+    """
     if not isinstance(source, Lister):
         raise UsageError(f"{source.location.name} can't list its tags", hint="name the tag to copy")
-    return source.tags()
+    tags = source.tags()
+    own = [tag for tag in tags if not is_referrer_tag(tag)]
+    return own, len(tags) - len(own)

@@ -129,6 +129,20 @@ def test_copy_all_tags(ci: Cli, targets: FakeRegistry, images: ImageBuilder, fol
     assert "dev:dev/app -> backup:app (3 tags)" in ran.err
 
 
+@pytest.mark.parametrize("referrers", [True, False])
+def test_all_tags_leaves_signatures_to_referrers(
+    ci: Cli, targets: FakeRegistry, images: ImageBuilder, referrers: bool
+) -> None:
+    image = images.with_signature(images.image())
+    upload(image, targets.url, "dev/app", "1")
+    ran = ci("copy", "dev:dev/app", "backup:app", "--all-tags", *(["--referrers"] if referrers else []))
+    assert ran.code == 0
+    tags = ci("list", "backup:app").out.split()
+    assert "1" in tags
+    assert (len(tags) > 1) == referrers
+    assert ("are left out; --referrers brings them" in ran.err) != referrers
+
+
 def test_copy_brings_one_platform_of_an_index(ci: Cli, targets: FakeRegistry, images: ImageBuilder) -> None:
     index = images.index(attestations=True)
     upload(index, targets.url, "dev/app", "1")
