@@ -194,15 +194,15 @@ def _copy_one(
 
 
 def _copy_all(globals_: Globals, source: str, destination: str, *, referrers: bool, dry_run: bool) -> Answer:
-    from ..ops.copying import CopyOrder, Landing, tags_of
+    from ..ops.copying import CopyOrder, Landing, own_tags
 
     places = globals_.places
     from_place, to_place = places.parse(source), places.parse(destination)
     if from_place.tag or from_place.digest or to_place.tag or to_place.digest:
         raise UsageError("--all-tags copies whole repositories", hint="leave the tag out of source and destination")
-    tags, left_out = tags_of(places.repository(from_place))
+    tags, left_out = own_tags(places.repository(from_place))
     if left_out and not referrers:
-        globals_.output.say(f"{left_out} tags of signatures and lists of referrers are left out; --referrers brings them")
+        globals_.output.say(f"{left_out} tags of signatures and referrers are left out; --referrers brings them")
     globals_.output.say(f"{from_place} -> {to_place} ({len(tags)} tags)")
     orders = [
         CopyOrder(replace(from_place, tag=each), [Landing(to_place, (each,))], referrers=referrers) for each in tags

@@ -31,7 +31,7 @@ __all__ = [
     "landings",
     "shown_place",
     "tag_guard",
-    "tags_of",
+    "own_tags",
 ]
 
 
@@ -252,7 +252,7 @@ def _failure(deliveries: Sequence[Delivery], dry_run: bool) -> CiRegistryError |
     return min((error for _, error in failed), key=lambda error: error.exit_code)
 
 
-def tags_of(source: Source) -> tuple[list[str], int]:
+def own_tags(source: Source) -> tuple[list[str], int]:
     """The tags of a source, and how many were left out because they only hold what refers to other images.
 
     Those come along with their images (`referrers`): copied as they are, a list of referrers would replace the one at
