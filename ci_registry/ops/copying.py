@@ -29,9 +29,9 @@ __all__ = [
     "Landing",
     "landing_of",
     "landings",
+    "own_tags",
     "shown_place",
     "tag_guard",
-    "own_tags",
 ]
 
 
