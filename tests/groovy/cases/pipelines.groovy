@@ -93,6 +93,21 @@ test('pipelines: from build to production: refused, approved, approved, rolled b
     setup.registries.each { String name, Map registry -> assert !build.rawLog.toString().contains(registry.password) }
 }
 
+test('pipelines: the ten lines of the README, from build to production') { Build build ->
+    String readme = new File(folder.parentFile, 'README.md').text
+    File file = new File(setup.work, 'readme.Jenkinsfile')
+    file.text = readme.substring(readme.indexOf('```groovy') + 10).tokenize('`')[0]
+    assert new Scan(file).calls.findAll { it.name == 'sh' }.every { it.constant }
+    withExample(build)
+    build.answers.add('Ann')
+    build.run(file)
+    assert build.named('input')[-1][1][0].submitter == 'release-managers'
+    String digest = suite.digest('dev', 'team/app', build.variable('env').BUILD_NUMBER)
+    assert digest == setup.digests.amd64
+    assert suite.digest('prod', 'team/app', '1.2') == digest
+    assert suite.digest('prod', 'team/app', 'stable') == digest
+}
+
 test('pipelines: a build of a change request does not reach production') { Build build ->
     withExample(build)
     build.with([CHANGE_ID: '17']) {
