@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -11,12 +12,20 @@ from ci_registry.errors import Interrupted
 from ci_registry.transport.retry import Cancel
 
 
-@pytest.mark.parametrize(
-    "wanted, size", [(0, 1), (1, 1), (1000, 1000), (BUFFER_BYTES, BUFFER_BYTES), (1 << 40, BUFFER_BYTES)]
-)
-def test_a_buffer_is_as_large_as_needed_and_never_larger(wanted: int, size: int) -> None:
-    with Buffers().borrow(wanted, Cancel()) as buffer:
+@pytest.mark.parametrize("wanted, size", [(0, 1), (1, 1), (1000, 1000), (1 << 20, 1 << 20), (1 << 40, 1 << 20)])
+def test_a_buffer_is_as_large_as_needed_and_an_eighth_of_the_budget_at_most(wanted: int, size: int) -> None:
+    with Buffers(8 << 20).borrow(wanted, Cancel()) as buffer:
         assert len(buffer) == size
+
+
+def test_the_more_are_out_the_smaller_they_get_down_to_a_least() -> None:
+    buffers = Buffers(8 << 20)
+    with ExitStack() as stack:
+        sizes = [len(stack.enter_context(buffers.borrow(1 << 30, Cancel()))) for _ in range(16)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == BUFFER_BYTES
+    with buffers.borrow(1 << 30, Cancel()) as buffer:
+        assert len(buffer) == sizes[0]
 
 
 def test_never_more_than_the_budget_is_out() -> None:

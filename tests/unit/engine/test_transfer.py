@@ -42,7 +42,7 @@ class Move:
         self.cancel = Cancel() if cancel is None else cancel
         self.feeds = [Feed(target, on_end=self.ended.append) for target in targets]
         how = {"retry_seconds": 20.0, **how}
-        self.transfer = Transfer(source, BLOB, self.feeds, Buffers(), self.cancel, on_bytes=self._count,
+        self.transfer = Transfer(source, BLOB, self.feeds, Buffers(8 * BUFFER_BYTES), self.cancel, on_bytes=self._count,
                                  on_session=lambda _, session: self.sessions.append(session), **how)  # fmt: skip
 
     def _count(self, count: int) -> None:
@@ -106,7 +106,7 @@ def test_an_empty_blob() -> None:
     empty = blob_of(b"")
     source, target = MemoryPlace("source", blobs={empty.digest: b""}), MemoryPlace("target")
     feed = Feed(target)
-    Transfer(source, empty, [feed], Buffers(), Cancel()).run()
+    Transfer(source, empty, [feed], Buffers(8 * BUFFER_BYTES), Cancel()).run()
     assert feed.outcome == "copied"
     assert target.blobs == {empty.digest: b""}
 
