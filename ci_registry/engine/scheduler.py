@@ -27,6 +27,8 @@ BIG_BYTES = 1024 * 1024
 
 _BIG_FIRST = 4
 """So many big tasks, or half of what a host takes, go before small ones."""
+_BIG_NOW, _SMALL, _BIG_LATER = range(3)
+"""In this order: the small ones are over soon, and what they find out lets more work begin."""
 
 _MOST_THREADS = 96
 _LOOK_SECONDS = 0.5
@@ -59,7 +61,8 @@ class Scheduler:
 
     def __init__(self, limiter_of: Callable[[str], Limiter], cancel: Cancel) -> None:
         self._limiter_of, self._cancel = limiter_of, cancel
-        self._change = threading.Condition()
+        lock = threading.RLock()
+        self._change, self._ended = threading.Condition(lock), threading.Condition(lock)
         self._queues: dict[tuple[tuple[str, ...], bool], list[tuple[int, int, Task]]] = defaultdict(list)
         self._waiting: list[tuple[float, int, int, Task]] = []
         self._reminders: list[tuple[float, int, Callable[[], None]]] = []
@@ -67,7 +70,7 @@ class Scheduler:
         self._big: dict[str, int] = defaultdict(int)
         self._count = itertools.count()
         self._unfinished = self._idle = self._threads = 0
-        self._running = False
+        self._running = self._is_called = False
         self._crash: BaseException | None = None
 
     # -- what there is to do -------------------------------------------------------------------------------------
@@ -113,10 +116,15 @@ class Scheduler:
     # -- who does it ---------------------------------------------------------------------------------------------
 
     def _call_a_thread(self) -> None:
+        """Have one more thread look for a task; it calls the next one itself, if there is more to do."""
+        if self._is_called:
+            return
         if self._idle:
             self._change.notify()
+            self._is_called = True
         elif self._threads < _MOST_THREADS:
             self._start_thread()
+            self._is_called = True
 
     def _start_thread(self) -> None:
         threading.Thread(target=self._work, name=f"copy-{self._threads + 1}", daemon=True).start()
@@ -130,10 +138,9 @@ class Scheduler:
         """Wait until every task is done. Raises `Interrupted` when the run was cancelled, and bugs as they are."""
         with self._change:
             self._running = True
-            for _ in range(min(self._unfinished, _MOST_THREADS // 8)):
-                self._start_thread()
+            self._call_a_thread()
             while not self._is_over:
-                self._change.wait(self._look_seconds())
+                self._ended.wait(self._look_seconds())
                 if not self._idle and self._best() is not None:
                     self._call_a_thread()  # all are busy while something came due
             self._running = False
@@ -146,20 +153,22 @@ class Scheduler:
     def _let_workers_end(self) -> None:
         end = time.monotonic() + _END_SECONDS
         while self._threads and (left := end - time.monotonic()) > 0:
-            self._change.wait(left)
+            self._ended.wait(left)
 
     def _work(self) -> None:
         while True:
             with self._change:
+                self._is_called = False
                 task = self._take()
                 while task is None:
                     if self._is_over:
                         self._threads -= 1
-                        self._change.notify_all()
+                        self._ended.notify()
                         return
                     self._idle += 1
                     self._change.wait(self._look_seconds())
                     self._idle -= 1
+                    self._is_called = False
                     task = self._take()
                 if self._best() is not None:
                     self._call_a_thread()
@@ -184,23 +193,21 @@ class Scheduler:
         best: list[tuple[int, int, Task]] | None = None
         best_rank: tuple[int, int, int] | None = None
         for (hosts, is_big), queue in self._queues.items():
-            if queue and self._has_slots(hosts, is_big):
-                rank = (self._group(hosts, is_big), queue[0][0], queue[0][1])
+            group = self._group(hosts) if is_big else _SMALL
+            if queue and self._has_slots(hosts, spare=group == _BIG_LATER):
+                rank = (group, queue[0][0], queue[0][1])
                 if best_rank is None or rank < best_rank:
                     best, best_rank = queue, rank
         return best
 
-    def _group(self, hosts: tuple[str, ...], is_big: bool) -> int:
-        """A few big ones; the small, which are over soon, and what they find out lets more work begin; the big ones."""
-        if not is_big:
-            return 1
+    def _group(self, hosts: tuple[str, ...]) -> int:
         early = all(self._big[host] < min(_BIG_FIRST, self._limiter_of(host).limit // 2) for host in hosts)
-        return 0 if early else 2
+        return _BIG_NOW if early else _BIG_LATER
 
-    def _has_slots(self, hosts: tuple[str, ...], is_big: bool) -> bool:
+    def _has_slots(self, hosts: tuple[str, ...], spare: bool) -> bool:
         for host in hosts:
             limit = self._limiter_of(host).limit
-            if self._in_flight[host] >= (max(1, limit - 1) if is_big else limit):
+            if self._in_flight[host] >= (max(1, limit - 1) if spare else limit):
                 return False
         return True
 
@@ -237,3 +244,4 @@ class Scheduler:
         # This thread takes the next task itself, and calls another if there is more that can go.
         if self._is_over:
             self._change.notify_all()
+            self._ended.notify()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 __all__ = ["START", "Limiter"]
 
 START = 8
-_SLACK_SECONDS = 0.004
+_SLACK_SECONDS = 0.002
 _STRAINED = 0.25
 _MEMORY = 16
 """How many answers it takes until what came before hardly counts."""
