@@ -326,15 +326,14 @@ class RegistryAuthoriser:
             return True
         refused = sent["Authorization"].removeprefix("Bearer ")
         with self._token_lock:
+            if challenge.parameters.get("error") == "insufficient_scope":
+                had = self._extra.get(scopes, scopes)
+                wanted = had | {_in_order(scope) for scope in challenge.parameters.get("scope", "").split()}
+                if wanted == had and wanted in self._denied:
+                    return False  # the token is kept: others that are denied too need not ask for one
+                self._extra[scopes] = wanted
+                self._denied.add(wanted)
             self._tokens = {known: token for known, token in self._tokens.items() if token.value != refused}
-            if challenge.parameters.get("error") != "insufficient_scope":
-                return True
-            had = self._extra.get(scopes, scopes)
-            wanted = had | {_in_order(scope) for scope in challenge.parameters.get("scope", "").split()}
-            if wanted == had and wanted in self._denied:
-                return False
-            self._extra[scopes] = wanted
-            self._denied.add(wanted)
             return True
 
 
