@@ -56,9 +56,8 @@ class Dockerd:
 
     def stop(self, grace_seconds: float = 10) -> None:
         self.process.stop(grace_seconds)
-        for mounted in (*self._directory.glob("exec/netns/*"), self._directory / "data"):
-            if os.path.ismount(mounted):  # after a kill
-                subprocess.run([find_program("umount"), "-l", str(mounted)], check=False, timeout=10)
+        for mounted in _mounts_below(self._directory):  # after a kill
+            subprocess.run([find_program("umount"), "-l", mounted], check=False, timeout=10)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def answers(self) -> bool:
@@ -100,3 +99,9 @@ class Dockerd:
     def save_to(self, path: Path, *images: str) -> Path:
         path.write_bytes(self.save(*images))
         return path
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    """The mount points in a directory, the deepest first. A bind mount within one file system shows only there."""
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return sorted((point for point in points if point.startswith(f"{directory}/")), reverse=True)
