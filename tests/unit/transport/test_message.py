@@ -178,3 +178,10 @@ def test_a_target_that_would_leave_its_line(target: str) -> None:
 def test_a_value_that_would_leave_its_line(value: str) -> None:
     with pytest.raises(UnsendableError):
         request_head("GET", "/", [("Authorization", value)])
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_lines_may_end_either_way_and_empty_lines_of_the_body_are_its_own(end: bytes) -> None:
+    raw = end.join([b"HTTP/1.1 200 OK", b"A: 1", b"Content-Length: 6", b"", b"\r\n\r\nabnext"])
+    response = answer(raw)
+    assert (response.headers.get("a"), response.read(100)) == ("1", b"\r\n\r\nab")
