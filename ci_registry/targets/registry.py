@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from io import BytesIO
 from urllib.parse import quote
 
 from ..errors import (
@@ -18,11 +20,12 @@ from ..errors import (
     RemoteError,
 )
 from ..model.descriptor import Descriptor, Digest, digest_of
-from ..model.manifest import ACCEPT, MANIFEST_LIMIT, Manifest, is_manifest, parse_manifest
+from ..model.manifest import ACCEPT, DOCKER_CONFIG, MANIFEST_LIMIT, OCI_CONFIG, Manifest, is_manifest, parse_manifest
 from ..transport.exchange import Reply, Stream
 from ..transport.http import Client
 from ..transport.problem import diagnostics
-from .base import Location, Mounted, Present, Session, Writer
+from .base import Location, Mounted, Present, Reader, Session, Writer
+from .content_memory import ContentMemory
 from .fallback_tag import add_referrer, listed_referrers
 from .listing import pages, strings
 from .tag_memory import TagMemory
@@ -31,6 +34,8 @@ from .upload import Upload, continue_upload
 __all__ = ["RegistryRepository"]
 
 _RECENT = 64
+_SMALL_BYTES = 64 * 1024
+"""Up to this size, configurations are kept."""
 
 
 class RegistryRepository:
@@ -59,6 +64,7 @@ class RegistryRepository:
         self._push = frozenset({f"repository:{name}:pull,push"})
         self._writing = False
         self._recent: OrderedDict[str, Manifest] = OrderedDict()
+        self.memory = ContentMemory()
         self._lock = threading.Lock()
         self._seen = TagMemory(lambda: self._tag_pages(accepted=(404,)))
         self._no_referrers_api = False
@@ -90,7 +96,12 @@ class RegistryRepository:
     def manifest(self, descriptor: Descriptor) -> Manifest:
         with self._lock:
             known = self._recent.get(descriptor.digest)
-        return known if known is not None else self._read_manifest(descriptor.digest)
+        if known is not None:
+            return known
+        kept = self.memory.get(descriptor.digest)
+        if kept is not None:
+            return self._understood(descriptor.digest, kept[1], kept[0], self._named(descriptor.digest))
+        return self._read_manifest(descriptor.digest)
 
     def _read_manifest(self, reference: str) -> Manifest:
         where = self._named(reference)
@@ -100,7 +111,12 @@ class RegistryRepository:
         if reply.status != 200:
             raise self.client.problem(reply, f"reading the manifest {where}")
         digest = self._checked_digest(reference, reply)
-        manifest = parse_manifest(reply.body, reply.headers.get("Content-Type") or "", where)
+        manifest = self._understood(digest, reply.body, reply.headers.get("Content-Type") or "", where)
+        self.memory.keep(digest, manifest.media_type, manifest.content)
+        return manifest
+
+    def _understood(self, digest: Digest, content: bytes, media_type: str, where: str) -> Manifest:
+        manifest = parse_manifest(content, media_type, where)
         if manifest.digest != digest:
             # Named by another algorithm than ours, and found right.
             manifest = replace(manifest, descriptor=replace(manifest.descriptor, digest=digest))
@@ -122,8 +138,9 @@ class RegistryRepository:
             )
         return found
 
-    def fetch(self, descriptor: Descriptor, offset: int = 0) -> _Fetch:
-        return _Fetch(self, descriptor, offset)
+    def fetch(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Reader]:
+        kept = self.memory.get(descriptor.digest)
+        return _Fetch(self, descriptor, offset) if kept is None else nullcontext(BytesIO(kept[1][offset:]))
 
     def open_blob(self, descriptor: Descriptor, offset: int) -> Stream:
         """The blob's bytes from `offset` on, redirects followed without credentials."""
@@ -321,6 +338,7 @@ class RegistryRepository:
 
     def delete_manifest(self, descriptor: Descriptor) -> None:
         self._delete(descriptor.digest, f"deleting {self._named(descriptor.digest)}")
+        self.memory.forget(descriptor.digest)
         with self._lock:
             self._recent.pop(descriptor.digest, None)
 
@@ -365,9 +383,15 @@ class _Fetch:
         self._repository, self._descriptor, self._offset = repository, descriptor, offset
         self._stream: Stream | None = None
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Reader:
         self._stream = self._repository.open_blob(self._descriptor, self._offset)
-        return self._stream
+        wanted = self._descriptor
+        if self._offset or wanted.size > _SMALL_BYTES or wanted.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
+            return self._stream
+        content = self._stream.read_all(wanted.size + 1)
+        if digest_of(content, wanted.digest.algorithm) == wanted.digest:
+            self._repository.memory.keep(wanted.digest, wanted.media_type, content)
+        return BytesIO(content)
 
     def __exit__(self, *_: object) -> None:
         if self._stream is not None:
