@@ -54,7 +54,7 @@ def test_help_ends_with_examples_that_parse(ci: Cli, words: str) -> None:
         called = line.rpartition("ci-registry ")[2].rpartition(f"{words} ")[2]
         arguments = shlex.split(re.sub(r"> .*|\)[:;\"].*", "", called))
         if arguments and arguments[-1] != words.split()[-1]:
-            ALL[words].make_context(words, arguments)
+            ALL[words].make_context(words, arguments, help_option_names=["-h", "--help"])
 
 
 def test_the_overview_names_every_command(ci: Cli) -> None:

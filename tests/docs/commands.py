@@ -24,7 +24,11 @@ def render() -> str:
 
 
 def _sections(command: click.Command, words: str) -> list[str]:
-    context = click.Context(command, info_name=words, terminal_width=100, max_content_width=100)
+    # The names of the help option are the group's setting, and click keeps the option that it made first.
+    names = ["-h", "--help"]
+    context = click.Context(
+        command, info_name=words, terminal_width=100, max_content_width=100, help_option_names=names
+    )
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     found = [f"## {words}\n\n```text\n{text}\n```\n"]
     if isinstance(command, click.Group):
