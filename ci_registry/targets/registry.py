@@ -68,7 +68,7 @@ class RegistryRepository:
         self._lock = threading.Lock()
         self._seen = TagMemory(lambda: self._tag_pages(accepted=(404,)))
         self._no_referrers_api = False
-        self._fallback_lock = threading.Lock()
+        self._fallback_locks = [threading.Lock() for _ in range(_RECENT)]
         self._noted: set[Digest] = set()
 
     def __repr__(self) -> str:
@@ -330,7 +330,8 @@ class RegistryRepository:
             raise RemoteError(f"listing the referrers of {self._named(digest)} failed: the answer is no index")
 
     def _list_by_tag(self, manifest: Manifest, subject: Digest) -> None:
-        with self._fallback_lock:
+        # One writer for each subject's list: those of different subjects do not meet, unless by chance.
+        with self._fallback_locks[hash(subject) % len(self._fallback_locks)]:
             add_referrer(self, subject, manifest.as_referrer())
 
     def delete_tag(self, tag: str) -> None:
