@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tests.support.process import temporary_directory
 
-from . import report, rows_copy, rows_start, rows_tags
+from . import report, rows_copy, rows_daemon, rows_promote, rows_start, rows_tags
 from .contestants import present_peers
 from .measuring import Bench
 from .rows import Result, Row
 from .servers import Servers
 
-ROWS: list[Row] = [*rows_copy.ROWS, *rows_tags.ROWS, *rows_start.ROWS]
+ROWS: list[Row] = [*rows_copy.ROWS, *rows_promote.ROWS, *rows_tags.ROWS, *rows_daemon.ROWS, *rows_start.ROWS]
 
 
 def main(arguments: list[str]) -> int:

@@ -65,6 +65,12 @@ class Trial:
         """The name of the configured target for that registry on this trial's way."""
         return f"{self.way}-{server}"
 
+    def configuration(self, *extra: str) -> str:
+        """A configuration file of this trial alone, with lines of its own."""
+        path = self.bench.folder / f"run{self.number}.yaml"
+        path.write_text(self.bench.servers.configuration(extra), encoding="utf-8")
+        return str(path)
+
     @property
     def fresh(self) -> str:
         """A repository prefix that nobody has used yet."""
@@ -127,13 +133,7 @@ class Bench:
         self.filled: set[str] = set()
         """Repositories of registry `a` that were loaded."""
         folder.chmod(0o711)
-        self.configure()
-
-    def configure(self, extra: Sequence[str] = ()) -> Path:
-        """Write the configuration that our commands use."""
-        path = self.folder / "ci-registry.yaml"
-        path.write_text(self.servers.configuration(extra), encoding="utf-8")
-        return path
+        self.folder.joinpath("ci-registry.yaml").write_text(servers.configuration(), encoding="utf-8")
 
     def compare(
         self, contestants: Sequence[Contestant], way: str = "near", runs: int | None = None
@@ -147,16 +147,17 @@ class Bench:
                     continue
                 mine = series[contestant.name]
                 if number:
-                    mine.runs.append(self.run(contestant, self._trial(way)))
+                    mine.runs.append(self.run(contestant, self.trial(way)))
                 else:
-                    mine.traffic = self._counted(contestant, self._trial("counted" if way == "near" else way))
+                    mine.traffic = self.counted(contestant, self.trial("counted" if way == "near" else way))
         return series
 
     def once(self, commands: Callable[[Trial], Sequence[Command]]) -> None:
         """Run commands that are not measured, to prepare a row."""
-        self.run(Contestant("prepare", commands), self._trial("near"))
+        self.run(Contestant("prepare", commands), self.trial("near"))
 
-    def _trial(self, way: str) -> Trial:
+    def trial(self, way: str) -> Trial:
+        """A new trial on a way to the registries."""
         return Trial(next(_numbers), way, self)
 
     def run(self, contestant: Contestant, trial: Trial) -> Run:
@@ -183,7 +184,8 @@ class Bench:
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
-    def _counted(self, contestant: Contestant, trial: Trial) -> dict[str, Traffic]:
+    def counted(self, contestant: Contestant, trial: Trial) -> dict[str, Traffic]:
+        """What a run makes the registries do, by their names; for a trial through relays."""
         servers = {name: self.servers[name] for name in Servers.NAMES}
         reached = {name: server.ways[trial.way] for name, server in servers.items()}
         lines = {name: len(server.requests()) for name, server in servers.items()}
@@ -210,6 +212,8 @@ def _by_kind(lines: Sequence[AccessLogLine]) -> dict[str, int]:
 
 def _resource(path: str) -> str:
     """The part of a path that says what a request was for."""
+    if "/manifests/sha256-" in path:
+        return "referrers"  # the tag that stands in for the API where there is none
     for name in ("blobs/uploads", "blobs", "manifests", "tags/list", "referrers", "_catalog"):
         if f"/{name}" in path:
             return "mounts" if "mount=" in path else name

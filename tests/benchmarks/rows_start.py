@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from .contestants import OURS, crane_copy, ours
-from .measuring import Bench, Contestant
+from .measuring import Bench, Command, Contestant, Trial
 from .rows import Goal, Result, Row, ratio
 from .rows_copy import fill, here
 from .workload import load, plain_image
@@ -36,23 +36,35 @@ def _start(bench: Bench) -> Result:
 
 def _no_op(bench: Bench) -> Result:
     fill(bench, "plain", lambda url: load(url, "plain", iter([("v1", plain_image())])))
-    source, destination = "plain:v1", "no-op/plain:v1"
-    contestants = here(
-        [
-            Contestant(OURS, lambda t: [ours("copy", f"{t.target('a')}:{source}", f"{t.target('b')}:{destination}")]),
-            Contestant("crane", lambda t: [crane_copy(f"{t.host('a')}/{source}", f"{t.host('b')}/{destination}")]),
-        ]
-    )
-    bench.once(lambda t: [ours("copy", f"{t.target('a')}:{source}", f"{t.target('b')}:{destination}")])
-    bare = Contestant(_BARE, lambda _: [[sys.executable, "-c", "pass"]])
-    series = bench.compare([bare, *contestants], runs=_RUNS)
+
+    def promote(trial: Trial) -> list[Command]:
+        return [ours("promote", "plain:v1", "--from", trial.target("a"), "--to", trial.target("b"))]
+
+    def copy(trial: Trial) -> list[Command]:
+        return [ours("copy", f"{trial.target('a')}:plain:v1", f"{trial.target('b')}:plain:v1")]
+
+    def crane(trial: Trial) -> list[Command]:
+        return [crane_copy(f"{trial.host('a')}/plain:v1", f"{trial.host('b')}/plain:v1")]
+
+    bench.once(promote)
+    contestants = [
+        Contestant(_BARE, lambda _: [[sys.executable, "-c", "pass"]]),
+        Contestant(f"{OURS} promote", promote),
+        Contestant(f"{OURS} copy", copy),
+        *here([Contestant("crane", crane)]),
+    ]
+    series = bench.compare(contestants, runs=_RUNS)
+    bare = series[_BARE].seconds
     return Result(
         series,
-        [Goal("time, in bare interpreters", 20, ratio(series[OURS].seconds, series[_BARE].seconds), "count")],
+        [
+            Goal("promote, in bare interpreters", 20, ratio(series[f"{OURS} promote"].seconds, bare), "count"),
+            Goal("copy, in bare interpreters", 20, ratio(series[f"{OURS} copy"].seconds, bare), "count"),
+        ],
     )
 
 
 ROWS = [
     Row("start", "`--version`, `--help`", _start),
-    Row("no-op", "copy of one tag, nothing to do", _no_op),
+    Row("no-op", "no-op promote of one tag", _no_op),
 ]
