@@ -121,7 +121,7 @@ class Connection:
     def wait(self, seconds: float) -> None:
         """Bound each following read or write."""
         self.timeout = seconds
-        if self.sock is not None:
+        if self.sock is not None and self.sock.gettimeout() != seconds:
             self.sock.settimeout(seconds)
 
     @property
