@@ -13,7 +13,6 @@ import json
 import os
 import re
 import selectors
-import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -153,6 +152,7 @@ class Helper:
         return process.returncode, answer
 
     def _start(self, action: str) -> subprocess.Popen[bytes]:
+        import shutil
         import subprocess
 
         if not _NAME.fullmatch(self.name):
