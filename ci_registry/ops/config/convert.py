@@ -92,8 +92,8 @@ def _clean(document: Document, path: str, data: Any, kind: type[msgspec.Struct])
     for field in _fields(kind):
         if field.required and field.encode_name not in said:
             raise document.error(f"{path}.{field.encode_name}", "is missing", hint=_describe(field))
-        inner = _structure(field.type)
-        if inner is not None and field.encode_name in said:
+        inner = _structure(field.type) if field.encode_name in said else None
+        if inner is not None:
             below = f"{path}.{field.encode_name}"
             said[field.encode_name] = _clean(document, below, said[field.encode_name], inner)
     return said
