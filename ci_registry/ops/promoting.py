@@ -22,7 +22,7 @@ from ..engine.tag_rules import IMMUTABLE, TagRules
 from ..errors import CiRegistryError, ConflictError, NotFoundError, UsageError
 from ..model.descriptor import Digest
 from ..model.reference import Reference, check_tag
-from ..targets.base import Lister, Source, Target
+from ..targets.base import Lister, Remembering, Source, Target
 from .build_facts import approver, build_facts, change_request
 from .config import Promotion
 from .places import Places
@@ -213,6 +213,8 @@ def _selected(settings: Promotion, tags: Sequence[str]) -> list[str]:
 
 def _wish(places: Places, settings: Promotion, image: _Image) -> Wish:
     source = places.target(settings.source).repository(image.repository)
+    if isinstance(source, Remembering):
+        source.remember()
     wanted = []
     for name in settings.targets:
         target = places.target(name)

@@ -25,6 +25,7 @@ __all__ = [
     "Present",
     "Reader",
     "Referrers",
+    "Remembering",
     "Session",
     "Source",
     "Target",
@@ -147,6 +148,13 @@ class Expecting(Protocol):
     """Places that want to know what they will be given before its parts are looked for."""
 
     def expect(self, manifest: Manifest) -> None: ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """Places that keep the small content that they read, when told to: a plan and what it leads to read it once."""
+
+    def remember(self) -> None: ...
 
 
 @runtime_checkable

@@ -14,10 +14,13 @@ _LIMIT_BYTES = 8 * 1024 * 1024
 
 
 class ContentMemory:
-    """Bytes with their media type by digest; what was kept first is dropped first when there are too many."""
+    """Bytes with their media type by digest; what was kept first is dropped first when there are too many.
+
+    With a limit of 0 it keeps nothing.
+    """
 
     def __init__(self, limit_bytes: int = _LIMIT_BYTES) -> None:
-        self._limit, self._size = limit_bytes, 0
+        self.limit_bytes, self._size = limit_bytes, 0
         self._kept: OrderedDict[Digest, tuple[str, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -27,7 +30,7 @@ class ContentMemory:
             if digest not in self._kept:
                 self._kept[digest] = media_type, content
                 self._size += len(content)
-            while self._size > self._limit:
+            while self._size > self.limit_bytes:
                 _, (_, dropped) = self._kept.popitem(last=False)
                 self._size -= len(dropped)
 

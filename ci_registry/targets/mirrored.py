@@ -52,6 +52,11 @@ class MirroredRepository:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
+    def remember(self) -> None:
+        """Keep manifests and configurations that are read from now on, wherever they come from."""
+        self._mirror.remember()
+        self._origin.remember()
+
     def resolve(self, reference: str) -> Descriptor:
         return self._read(reference, lambda place: place.resolve(reference))
 

@@ -64,7 +64,7 @@ class RegistryRepository:
         self._push = frozenset({f"repository:{name}:pull,push"})
         self._writing = False
         self._recent: OrderedDict[str, Manifest] = OrderedDict()
-        self.memory = ContentMemory()
+        self.memory = ContentMemory(limit_bytes=0)
         self._lock = threading.Lock()
         self._seen = TagMemory(lambda: self._tag_pages(accepted=(404,)))
         self._no_referrers_api = False
@@ -78,6 +78,11 @@ class RegistryRepository:
         """Say that this repository will be written to: one token with pull and push serves all its requests."""
         self._writing = True
         return self
+
+    def remember(self) -> None:
+        """Keep manifests and configurations that are read from now on, to read them once."""
+        if not self.memory.limit_bytes:
+            self.memory = ContentMemory()
 
     @property
     def _scopes(self) -> frozenset[str]:

@@ -34,6 +34,12 @@ def test_forgetting_makes_room() -> None:
     assert (memory.get(digest_of(first)), memory.get(digest_of(second))) == (None, ("", second))
 
 
+def test_a_limit_of_none_keeps_nothing() -> None:
+    memory = ContentMemory(limit_bytes=0)
+    memory.keep(digest_of(b"a"), "", b"a")
+    assert memory.get(digest_of(b"a")) is None
+
+
 def read(repository: RegistryRepository, descriptor: Descriptor, offset: int = 0) -> bytes:
     """The blob from an offset on, as a copy reads it."""
     reader, found = VerifiedReader(descriptor, "here", offset), b""
@@ -49,7 +55,9 @@ def test_manifests_and_configurations_are_read_once(fake_registry: FakeRegistry,
     for number, image in enumerate(builds):
         fake_registry.load(image, "app", f"v{number}")
     repository = RegistryRepository(Client(Origin.parse(fake_registry.url)), "app")
+    repository.remember()
     for _ in range(2):
+        repository.remember()  # again, as for each image of a repository
         for image in builds:
             manifest = repository.manifest(image.root)
             assert manifest.content == image.content
@@ -64,6 +72,7 @@ def test_wrong_bytes_are_not_remembered(fake_registry: FakeRegistry, images: Ima
     image = images.image(1)
     fake_registry.load(image, "app", "v1")
     repository = RegistryRepository(Client(Origin.parse(fake_registry.url)), "app")
+    repository.remember()
     config = repository.manifest(image.root).config
     assert config is not None
     fake_registry.script("GET", "/blobs/", fake_actions.corrupt())
