@@ -48,10 +48,13 @@ test: test-deps check
 trust: test-deps venv
 	KILL_POINTS=$(KILL_POINTS) $(BIN)/pytest -n $(WORKERS) tests/trust $(PYTEST_ARGS)
 
-bench: venv
+bench-peers: venv
+	$(BIN)/python -m pip install -q -e '.[test,bench]' < /dev/null
+
+bench: bench-peers
 	$(BIN)/python -m tests.benchmarks --output docs/benchmarks $(BENCH_ARGS)
 
-bench-full: venv
+bench-full: bench-peers
 	$(BIN)/python -m tests.benchmarks --full --runs 10 --output docs/benchmarks $(BENCH_ARGS)
 
 clean:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 
 __all__ = [
     "OURS",
@@ -58,7 +59,15 @@ PEERS = {
 
 def present_peers() -> dict[str, str | None]:
     """The peers and their versions; None for one that is absent, which is then not measured."""
-    return {name: peer.find_version() for name, peer in PEERS.items()}
+    programs = {name: peer.find_version() for name, peer in PEERS.items()}
+    return {**programs, "python-dxf": _installed("python-dxf")}
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def ours(*arguments: str) -> list[str]:

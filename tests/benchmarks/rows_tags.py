@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 
 from .contestants import OURS, ours
 from .measuring import Bench, Command, Contestant, Trial
@@ -47,10 +46,9 @@ def _hundred(bench: Bench) -> Result:
             Contestant(OURS, lambda trial: [ours("tag", f"{trial.target('a')}:plain:v1", *new_tags(trial))]),
             Contestant("crane tag, 100 runs", crane),
             Contestant("oras tag", oras),
+            Contestant("python-dxf", dxf),
         ]
     )
-    if find_spec("dxf") is not None:
-        contestants.append(Contestant("python-dxf", dxf))
     series = bench.compare(contestants)
     requests = series[OURS].traffic["a"].requests
     return Result(
