@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from ..errors import CiRegistryError, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor
 from ..model.manifest import is_foreign
-from ..targets.base import Location, Mounted, Present, Session, Source, Target, Writer
+from ..targets.base import Location, Mounted, Present, Session, Source, Target, Writer, offers
 from .buffers import Buffers
 from .events import Event, EventKind
 from .feed import Beside, Feed
@@ -137,7 +137,7 @@ class BlobMoves:
     def _mounts(self, group: _Group, want: _Want) -> list[str]:
         store = want.target.location.store
         places = [group.source.location]
-        if isinstance(group.source, MountHints):
+        if offers(group.source, MountHints) and isinstance(group.source, MountHints):
             places += group.source.held_at(group.descriptor)
         return [place.repository for place in places if place.store == store]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ..errors import CiRegistryError, Interrupted, NotFoundError, UsageError
 from ..model.descriptor import Descriptor, Digest, Platform
 from ..model.manifest import Manifest, is_index, is_manifest
-from ..targets.base import Expecting, Lister, Referrers, Source, Target
+from ..targets.base import Expecting, Lister, Referrers, Source, Target, offers
 from ..transport.limiter import Limiter
 from ..transport.retry import Cancel
 from .blobs import BlobMoves, UploadJournal
@@ -233,7 +233,7 @@ class ImageCopy:
         manifest = self.request.source.manifest(self.root)
         self.platforms = manifest.platforms()
         for delivery in deliveries:
-            if isinstance(delivery.target, Expecting):
+            if offers(delivery.target, Expecting) and isinstance(delivery.target, Expecting):
                 delivery.target.expect(manifest)
             delivery.begin(manifest)
         if self.request.referrers:

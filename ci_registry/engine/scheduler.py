@@ -86,7 +86,7 @@ class Scheduler:
                 heapq.heappush(self._waiting, (time.monotonic() + after_seconds, next(self._count), urgency, task))
             else:
                 self._push(task, urgency)
-            if self._running and (after_seconds > 0 or self._best() is not None):
+            if self._running and not self._is_called and (after_seconds > 0 or self._best() is not None):
                 self._call_a_thread()
 
     def remind(self, seconds: float, action: Callable[[], None]) -> None:
@@ -156,23 +156,31 @@ class Scheduler:
             self._ended.wait(left)
 
     def _work(self) -> None:
+        task = None
         while True:
             with self._change:
-                self._is_called = False
-                task = self._take()
-                while task is None:
-                    if self._is_over:
-                        self._threads -= 1
-                        self._ended.notify()
-                        return
-                    self._idle += 1
-                    self._change.wait(self._look_seconds())
-                    self._idle -= 1
-                    self._is_called = False
-                    task = self._take()
-                if self._best() is not None:
+                if task is not None:
+                    self._give_back(task)
+                task = self._next()
+                if task is None:
+                    self._threads -= 1
+                    self._ended.notify()
+                    return
+                if not self._is_called and self._best() is not None:
                     self._call_a_thread()
             self._run_one(task)
+
+    def _next(self) -> Task | None:
+        """Wait for a task that can go; None when all is over."""
+        self._is_called = False
+        while (task := self._take()) is None:
+            if self._is_over:
+                return None
+            self._idle += 1
+            self._change.wait(self._look_seconds())
+            self._idle -= 1
+            self._is_called = False
+        return task
 
     def _take(self) -> Task | None:
         """The most urgent task whose hosts all have a free slot; takes the slots."""
@@ -220,13 +228,13 @@ class Scheduler:
             self._report(task, error)
         except BaseException as error:  # noqa: BLE001 - a bug in a worker has to reach the main thread
             self._stop_with(error)
-        finally:
-            with self._change:
-                self._unfinished -= 1
-                for host in task.hosts:
-                    self._in_flight[host] -= 1
-                    self._big[host] -= task.is_big
-                self._wake()
+
+    def _give_back(self, task: Task) -> None:
+        self._unfinished -= 1
+        for host in task.hosts:
+            self._in_flight[host] -= 1
+            self._big[host] -= task.is_big
+        self._wake()
 
     def _report(self, task: Task, error: CiRegistryError) -> None:
         try:
