@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
-__all__ = ["MASK", "Redactor", "redact", "remember_secret"]
+__all__ = ["MASK", "Redactor", "redact", "remember_secret", "shown"]
 
 MASK = "***"
 _SHORTEST_SECRET = 4  # characters; masking anything shorter would only garble the text
@@ -127,6 +127,12 @@ _process = Redactor()
 def remember_secret(secret: str) -> None:
     """Mask `secret` in everything that `redact` sees from now on, for the life of this process."""
     _process.remember(secret)
+
+
+def shown(value: object, *names: str) -> str:
+    """The `repr` of a value that holds secrets: these of its fields, and no others."""
+    fields = ", ".join(f"{name}={getattr(value, name)!r}" for name in names)
+    return f"{type(value).__name__}({fields})"
 
 
 def redact(text: str) -> str:

@@ -13,12 +13,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from msgspec import Struct, field
+
 from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, RemoteError, UsageError
-from ..redaction import redact, remember_secret
+from ..redaction import redact, remember_secret, shown
 
 __all__ = ["Aws", "AwsAccess", "NewRepository", "RegistryToken"]
 
@@ -42,8 +43,7 @@ _SOURCES = {
 """How boto3's names for where it found keys read in a sentence."""
 
 
-@dataclass(frozen=True)
-class AwsAccess:
+class AwsAccess(Struct, frozen=True):
     """As whom, and where, Amazon is asked. `None` leaves it to boto3's own chain.
 
     `endpoint_url` is of the ECR API alone. `proxy` is None for the environment's, "" for none.
@@ -59,21 +59,22 @@ class AwsAccess:
     proxy: str | None = None
 
 
-@dataclass(frozen=True)
-class RegistryToken:
+class RegistryToken(Struct, frozen=True):
     """What GetAuthorizationToken answers: user `AWS` with this password, until `expires_at` (UTC).
 
     `endpoint` is the URL of the caller's own registry, "" for the public one; `identity` says in words whose it is.
     """
 
-    password: str = field(repr=False)
+    password: str
     expires_at: datetime
     endpoint: str
     identity: str
 
+    def __repr__(self) -> str:
+        return shown(self, "expires_at", "endpoint", "identity")
 
-@dataclass(frozen=True)
-class NewRepository:
+
+class NewRepository(Struct, frozen=True):
     """A repository to create; `lifecycle_policy` is JSON text, "" for none."""
 
     name: str

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+from msgspec import Struct, field
+
 from ..errors import CiRegistryError, ConflictError, NotFoundError, RemoteError
+from ..redaction import shown
 from .docker_engine import DockerEngine
 
 __all__ = ["Container", "ContainerEngine", "DaemonFacts", "Mount", "Neighbour", "Network", "PublishedPort"]
@@ -19,8 +21,7 @@ _LABEL = "io.ci-registry.provision"
 _SETTLED = timedelta(seconds=4)
 
 
-@dataclass(frozen=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """A file or folder of this machine inside a container; `below` is its path in the provisioned folder."""
 
     below: str
@@ -28,8 +29,7 @@ class Mount:
     read_only: bool = True
 
 
-@dataclass(frozen=True)
-class PublishedPort:
+class PublishedPort(Struct, frozen=True):
     """A port of a container, and the addresses of this machine where it is to be reached."""
 
     inside: int
@@ -37,8 +37,7 @@ class PublishedPort:
     addresses: tuple[str, ...] = ("127.0.0.1",)
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(Struct, frozen=True):
     """A container as it should be. `aliases` are its names on the network, besides its own."""
 
     name: str
@@ -46,7 +45,7 @@ class Container:
     network: str
     folder: Path
     command: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict)
     env_file: Path | None = None
     mounts: tuple[Mount, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
@@ -54,21 +53,21 @@ class Container:
     content: str = ""
     """A word that changes when a mounted file does: a container whose files changed is made anew."""
 
+    def __repr__(self) -> str:
+        return shown(self, "name", "image", "network")
+
     def fingerprint(self) -> str:
-        text = json.dumps(asdict(self), sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(self, enc_hook=str, order="sorted")).hexdigest()
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(Struct, frozen=True):
     """A docker network: this machine's address on it, and its range, such as 172.18.0.0/16. IPv4."""
 
     gateway: str
     subnet: str
 
 
-@dataclass(frozen=True)
-class Neighbour:
+class Neighbour(Struct, frozen=True):
     """A running container, as far as it matters to who looks for a registry.
 
     `names` are those by which others on its networks call it, `published` maps its ports to `ADDRESS:PORT` here,
@@ -81,11 +80,13 @@ class Neighbour:
     networks: tuple[str, ...]
     published: Mapping[int, tuple[str, ...]]
     mounts: Mapping[str, str]
-    environment: Mapping[str, str] = field(repr=False)
+    environment: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return shown(self, "id", "name", "names", "networks", "published")
 
 
-@dataclass(frozen=True)
-class DaemonFacts:
+class DaemonFacts(Struct, frozen=True):
     """What the daemon says about itself. `proxies` maps http, https and no to what is set, where something is."""
 
     version: str

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, ReferenceSyntaxError, RemoteError
 from ..model.descriptor import Digest, Platform
@@ -33,8 +34,7 @@ _FIRST_API_WITH_CONTAINERD = (1, 42)
 _CONTAINERD_DRIVER = "io.containerd.snapshotter.v1"
 
 
-@dataclass(frozen=True)
-class LocalName:
+class LocalName(Struct, frozen=True):
     """An image in the daemon's list: its id, its names, and the registry digests it was pulled from or pushed to."""
 
     id: Digest
@@ -42,8 +42,7 @@ class LocalName:
     digests: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class LocalImage:
+class LocalImage(Struct, frozen=True):
     """What the daemon says about an image.
 
     `id` is the digest of the configuration, or of the manifest or index where the daemon uses the containerd image

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote
+
+from msgspec import Struct
 
 __all__ = ["FOLDER", "Build", "Console", "JobInfo", "QueueItem", "Started", "job_path"]
 
 FOLDER = "com.cloudbees.hudson.plugins.folder.Folder"
 
 
-@dataclass(frozen=True)
-class JobInfo:
+class JobInfo(Struct, frozen=True):
     """What a job is. `kind` is Jenkins's class name, `parameters` the names it declares."""
 
     name: str
@@ -26,16 +26,14 @@ class JobInfo:
         return self.kind == FOLDER or self.kind.endswith(("MultiBranchProject", "OrganizationFolder"))
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(Struct, frozen=True):
     """A build in the queue; `was_queued` when an equal one waited there already."""
 
     queue_number: int
     was_queued: bool
 
 
-@dataclass(frozen=True)
-class QueueItem:
+class QueueItem(Struct, frozen=True):
     """`build` is None until it runs; `why` says what it waits for."""
 
     number: int
@@ -44,8 +42,7 @@ class QueueItem:
     why: str
 
 
-@dataclass(frozen=True)
-class Build:
+class Build(Struct, frozen=True):
     """`result` is None while it runs, later SUCCESS, UNSTABLE, FAILURE, ABORTED or NOT_BUILT."""
 
     number: int
@@ -57,8 +54,7 @@ class Build:
     queue_number: int
 
 
-@dataclass(frozen=True)
-class Console:
+class Console(Struct, frozen=True):
     """A piece of a build's log: its bytes, where the next one begins, and whether there will be one."""
 
     content: bytes

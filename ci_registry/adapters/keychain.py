@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..redaction import redact
+from msgspec import Struct
+
+from ..redaction import redact, shown
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -41,8 +42,7 @@ class KeychainUnavailable(Exception):  # noqa: N818 - on a build agent this is t
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class StoredName:
+class StoredName(Struct, frozen=True):
     """One line of the index. `stored` is when it was written, in seconds since 1970."""
 
     host: str
@@ -50,13 +50,15 @@ class StoredName:
     stored: float
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A secret and the user it belongs to. `stored` is None where the entry was not written by us."""
 
     username: str
-    secret: str = field(repr=False)
+    secret: str
     stored: float | None = None
+
+    def __repr__(self) -> str:
+        return shown(self, "username", "stored")
 
 
 class Keychain:

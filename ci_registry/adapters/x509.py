@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from ..errors import InputFileError
+from ..redaction import shown
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -30,8 +32,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class CertificateFacts:
+class CertificateFacts(Struct, frozen=True):
     """What a certificate says. `names` are those of its subjectAltName, DNS names and addresses; times are UTC.
 
     `common_name` is "" when the subject has none; nobody checks it any more, but it shows what was meant.
@@ -109,12 +110,14 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
 # -- making them -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class KeyMaterial:
+class KeyMaterial(Struct, frozen=True):
     """A certificate and its private key, both PEM; the key without a password."""
 
     certificate: bytes
-    key: bytes = field(repr=False)
+    key: bytes
+
+    def __repr__(self) -> str:
+        return shown(self, "certificate")
 
 
 def make_authority(name: str, days: int) -> KeyMaterial:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +193,8 @@ def _copy_one(
 
 
 def _copy_all(globals_: Globals, source: str, destination: str, *, referrers: bool, dry_run: bool) -> Answer:
+    from msgspec.structs import replace
+
     from ..ops.copying import CopyOrder, Landing, own_tags
 
     places = globals_.places

@@ -89,9 +89,7 @@ def login(globals_: Globals, username: str | None, password_stdin: bool) -> Answ
     if not username:
         raise UsageError("no user name was given", hint="give -u USER or `jenkins.username`")
     token = _secret("API token", password_stdin)
-    server = JenkinsServer(
-        settings.url, username, token, timeout_seconds=settings.timeout_seconds, ca=settings.ca
-    )
+    server = JenkinsServer(settings.url, username, token, timeout_seconds=settings.timeout_seconds, ca=settings.ca)
     _version, identity = server.identity()
     if not identity.get("authenticated") or identity.get("anonymous"):
         raise AccessError(f"logging in to {settings.url} as {username}: the server took us for anonymous")
@@ -168,9 +166,7 @@ def upsert_job(
     reports = [upsert(server, job, dry_run=dry_run) for job in jobs]
     would = "would be " if dry_run else ""
     lines = [f"folder {made} {would}created" for report in reports for made in report.folders]
-    lines += [
-        f"{report.url} {'' if report.outcome == 'unchanged' else would}{report.outcome}" for report in reports
-    ]
+    lines += [f"{report.url} {'' if report.outcome == 'unchanged' else would}{report.outcome}" for report in reports]
     return Answer(reports, "\n".join(lines))
 
 

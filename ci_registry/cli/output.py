@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CiRegistryError
@@ -15,13 +14,11 @@ __all__ = ["Answer", "Output"]
 SCHEMA_VERSION = 1
 
 
-@dataclass
 class Answer:
     """What a command gives back: typed data, its text form, and the error it still ends with, if any."""
 
-    result: Any
-    text: str
-    error: CiRegistryError | None = None
+    def __init__(self, result: Any, text: str, error: CiRegistryError | None = None) -> None:
+        self.result, self.text, self.error = result, text, error
 
 
 class Output:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
+
+from msgspec import Struct
+from msgspec.structs import force_setattr, replace
 
 from ..errors import CiRegistryError, ReferenceSyntaxError
 from ..model.reference import normal_host
-from ..redaction import redact, remember_secret
+from ..redaction import redact, remember_secret, shown
 
 __all__ = [
     "ANONYMOUS",
@@ -35,8 +37,7 @@ Outcome = Literal["won", "lost", "not asked", "no answer", "unavailable", "skipp
 Remember = Literal["host", "repository", "never"]
 
 
-@dataclass(frozen=True)
-class Credential:
+class Credential(Struct, frozen=True, eq=False):
     """What a registry may be shown, and where it came from.
 
     `identity_token` is an OAuth2 refresh token for the registry's token service, `registry_token` a bearer token
@@ -45,16 +46,32 @@ class Credential:
     """
 
     username: str
-    password: str = field(repr=False)
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
-    source: str = field(default="", compare=False)
+    password: str
+    identity_token: str = ""
+    registry_token: str = ""
+    source: str = ""
 
     def __post_init__(self) -> None:
         for secret in (self.password, self.identity_token, self.registry_token):
             remember_secret(secret)
         if len(self.password) > 3:
             remember_secret(f"{self.username}:{self.password}")
+
+    def __repr__(self) -> str:
+        return shown(self, "username", "source")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credential) and self._shown_to_registries == other._shown_to_registries
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # a Struct has one of its own, which does not ask __eq__
+
+    def __hash__(self) -> int:
+        return hash(self._shown_to_registries)
+
+    @property
+    def _shown_to_registries(self) -> tuple[str, ...]:
+        return self.username, self.password, self.identity_token, self.registry_token
 
     @property
     def is_anonymous(self) -> bool:
@@ -64,8 +81,7 @@ class Credential:
 ANONYMOUS = Credential("", "", source="nobody has one")
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(Struct, frozen=True):
     """Whom a credential is for. `host` is `host[:port]`, `docker.io` for Docker Hub; a URL is cut down to that."""
 
     host: str
@@ -73,7 +89,7 @@ class Lookup:
     target: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "host", registry_key(self.host))
+        force_setattr(self, "host", registry_key(self.host))
 
 
 def registry_key(text: str) -> str:
@@ -137,8 +153,7 @@ class _Parted(Protocol):
     def part(self, request: Lookup) -> str: ...
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What one link of the chain had to say, for `credentials explain`. Never holds a secret."""
 
     provider: str

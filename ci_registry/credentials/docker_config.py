@@ -13,11 +13,13 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from ..errors import CiRegistryError, InputFileError
 from ..model.reference import DOCKER_HUB
+from ..redaction import shown
 from .chain import Credential, Lookup, NoAnswer, Outcome, Skipped, Unavailable, registry_key
 from .helper import OURSELVES, Helper, credential_of, inside_helper
 
@@ -62,14 +64,16 @@ def _home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME") or os.path.expanduser("~"))
 
 
-@dataclass(frozen=True)
-class DockerConfig:
+class DockerConfig(Struct, frozen=True):
     """The parts of one file that say something about credentials."""
 
     path: Path
-    auths: Mapping[str, Mapping[str, object]] = field(repr=False)
+    auths: Mapping[str, Mapping[str, object]]
     helpers: Mapping[str, str]
     store: str
+
+    def __repr__(self) -> str:
+        return shown(self, "path", "helpers", "store")
 
     def markers(self, lookup: Lookup) -> list[str]:
         """The keys of `auths` that stand for the whole host, best first, as they are written."""

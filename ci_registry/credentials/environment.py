@@ -12,11 +12,12 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct
+
 from ..errors import ConfigError
-from ..redaction import remember_secret
+from ..redaction import remember_secret, shown
 from .chain import Credential, Lookup, NoAnswer
 
 __all__ = [
@@ -39,13 +40,15 @@ _ECR_HOST = re.compile(
 _LARGEST_PASSWORD_FILE = 64 * 1024  # bytes; a bigger one is the wrong file
 
 
-@dataclass(frozen=True)
-class Explicit:
+class Explicit(Struct, frozen=True):
     """What the configuration of one target says about its credential, with `${VAR}` already expanded."""
 
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
     password_file: Path | None = None
+
+    def __repr__(self) -> str:
+        return shown(self, "username", "password_file")
 
 
 NO_EXPLICIT = Explicit()

@@ -16,10 +16,12 @@ import selectors
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
+from msgspec import Struct
+
 from ..errors import AccessError, ConfigError
+from ..redaction import shown
 from .chain import Credential
 from .environment import IDENTITY_TOKEN_USER
 
@@ -73,14 +75,16 @@ def protocol_pair(credential: Credential) -> tuple[str, str] | None:
     return None
 
 
-@dataclass(frozen=True)
-class Helper:
+class Helper(Struct, frozen=True):
     """One helper program. `place` says where it is configured, for messages."""
 
     name: str
     place: str
-    environ: Mapping[str, str] = field(repr=False)
+    environ: Mapping[str, str]
     time_limit_seconds: float = 10.0
+
+    def __repr__(self) -> str:
+        return shown(self, "name", "place")
 
     @property
     def program(self) -> str:

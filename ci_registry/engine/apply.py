@@ -7,10 +7,11 @@ goes on; anything else is a conflict. An apply that was interrupted goes on wher
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError, ConflictError, Interrupted, NotFoundError, UsageError
 from ..targets.base import Source, Target
@@ -40,8 +41,7 @@ class Journal(TagJournal, Protocol):
     def begun(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class ApplyOrder:
+class ApplyOrder(Struct, frozen=True):
     """A plan and what it takes to carry it out.
 
     `digest` is the plan's name. `is_fresh` says that the plan was made a moment ago in this process, so the world is

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from ..errors import CiRegistryError, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor
@@ -48,8 +49,7 @@ class _Blob(Waiting):
     """A blob wanted at one destination."""
 
 
-@dataclass(eq=False)
-class _Want:
+class _Want(Struct, eq=False):
     """A blob that one destination may lack, while that is found out."""
 
     target: Target
@@ -57,8 +57,7 @@ class _Want:
     feed: Feed | None = None
 
 
-@dataclass(eq=False)
-class _Group:
+class _Group(Struct, eq=False):
     """All wants for a blob that came up together, and are served by one read."""
 
     source: Source

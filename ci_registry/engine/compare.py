@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from ..errors import NotFoundError
 from ..targets.base import Lister, Source
@@ -14,16 +15,14 @@ from .selectors import is_referrer_tag
 __all__ = ["Difference", "Pair", "compare"]
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A source repository and where it lands. `source` is None where only the destination has it."""
 
     source: Source | None
     destination: Source
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """One tag; a digest is None on the side that lacks it."""
 
     tag: str

@@ -13,7 +13,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError, Interrupted, NotFoundError, UsageError
 from ..model.descriptor import Descriptor, Digest, Platform
@@ -37,8 +38,7 @@ URGENT_READ, URGENT_CHECK, URGENT_ROOT = 2, 3, 6
 Lacking = Gather[tuple[Delivery, Node]]
 
 
-@dataclass(frozen=True)
-class CopyRequest:
+class CopyRequest(Struct, frozen=True):
     """One image to copy. `reference` is a tag, a digest, or a descriptor that was resolved before.
 
     `platform` picks one image out of an index. `referrers` brings what refers to the image and to each of its

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ..errors import CiRegistryError
 from ..model.descriptor import Descriptor
@@ -26,8 +27,7 @@ TagGuard = Callable[[Target, str, Descriptor | None, Descriptor], None]
 """Asked before a tag is moved: (target, tag, what it holds now, what it is to hold); raises to refuse."""
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """A target with the tags to set there; without tags the content is put by digest alone."""
 
     target: Target

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 __all__ = ["Counts", "Event", "EventKind"]
 
@@ -23,8 +24,7 @@ EventKind = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Struct, frozen=True):
     """One thing that happened. `where` is a repository as people know it; `count` is bytes for blobs and `bytes`."""
 
     kind: EventKind
@@ -35,8 +35,7 @@ class Event:
     text: str = ""
 
 
-@dataclass
-class Counts:
+class Counts(Struct, eq=False):
     """Totals of a run. Blob counts are per destination; bytes read are counted once however many destinations."""
 
     blobs_copied: int = 0
@@ -48,7 +47,7 @@ class Counts:
     tags_unchanged: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, event: Event) -> None:
         """Count an event; may be called from any thread."""
@@ -73,4 +72,4 @@ class Counts:
 
     def to_json(self) -> dict[str, int]:
         """The totals by name."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if not name.startswith("_")}
+        return {name: getattr(self, name) for name in self.__struct_fields__ if not name.startswith("_")}

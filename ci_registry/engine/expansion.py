@@ -7,8 +7,9 @@ tags per destination, a blob's presence per destination however many images shar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from ..errors import UsageError
 from ..model.descriptor import Descriptor, Digest
@@ -28,8 +29,7 @@ FEW_TAGS = 2
 """Up to so many tags of a repository are asked for one by one; for more, its list of tags is read first."""
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One reference that is to be set: a tag, or None to bring the image by digest alone."""
 
     place: Target
@@ -48,8 +48,7 @@ class Wanted:
         return (*self.at, self.tag or digest)
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """One image to promote: a tag or digest of a repository, and where it is wanted."""
 
     source: Source
@@ -64,8 +63,7 @@ class Wish:
         return reference_text(self.target, self.repository, self.tag, self.digest or "")
 
 
-@dataclass(frozen=True)
-class Judging:
+class Judging(Struct, frozen=True):
     """How images are judged. `evidence` is what holds for all of them: the time, the build's change request."""
 
     rules: Sequence[Rule] = ()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..model.descriptor import Descriptor, Digest, Platform
 from ..model.manifest import DOCKER_CONFIG, OCI_CONFIG, Manifest, is_attestation, is_manifest
@@ -23,8 +24,7 @@ _TIME = re.compile(
 REVISION = "org.opencontainers.image.revision"
 
 
-@dataclass
-class ImageFacts:
+class ImageFacts(Struct):
     """One image or index. `layers` and `configs` are its distinct blobs; `labels` include its annotations."""
 
     root: Manifest
@@ -39,8 +39,7 @@ class ImageFacts:
         return self.labels.get(REVISION)
 
 
-@dataclass
-class _Library:
+class _Library(Struct):
     """All manifests and configurations that were read, by digest."""
 
     manifests: dict[Digest, Manifest] = field(default_factory=dict)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError, TransportError
 from ..targets.base import Session, Target, Writer
@@ -38,8 +39,7 @@ class Beside:
         return True
 
 
-@dataclass(eq=False)
-class Feed:
+class Feed(Struct, eq=False):
     """A destination of a transfer, and how it went: `outcome` or `error` is set at the end, and `on_end` told, once.
 
     `is_wanted` says whether anybody still waits for it.
@@ -64,11 +64,11 @@ class Feed:
     restarted: bool = False
     is_remembered: bool = False
     """A journal has its session."""
-    attempts: Attempts | None = field(default=None, repr=False)
-    beside: Beside | None = field(default=None, repr=False)
+    attempts: Attempts | None = None
+    beside: Beside | None = None
     """What is under way for this feed alone while the others went on."""
     _abandoned: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def is_open(self) -> bool:

@@ -8,8 +8,9 @@ looked for among the digests of the repository's other tags. One request lists t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError
 from ..targets.base import Lister, Source
@@ -20,8 +21,7 @@ from .selectors import is_referrer_tag
 __all__ = ["Step", "history_of", "tags_of"]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Struct, frozen=True):
     """One time that a tag was moved, newest first; without a `record`, a gap: `digest` was there and nobody says why.
 
     A gap whose digest is not known either stands between two records that do not fit together.
@@ -36,8 +36,7 @@ class Step:
         return self.record is None
 
 
-@dataclass
-class _Archive:
+class _Archive(Struct):
     """The records of one repository, each digest asked for once."""
 
     place: Source

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from ..errors import CiRegistryError, ConflictError, NotFoundError, UsageError
 from ..targets.base import Lister, Target
@@ -18,8 +19,7 @@ __all__ = ["Leg", "Shard", "held_now", "held_of", "legs_of", "moved_error"]
 FEW_TAGS = 2
 
 
-@dataclass(frozen=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """One of `count` parts of a plan, `index` from 1 on; parts are made by destination repository."""
 
     index: int
@@ -41,8 +41,7 @@ class Shard:
         return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % self.count == self.index - 1
 
 
-@dataclass
-class Leg:
+class Leg(Struct):
     """One arrival. `earlier` tells a tag that an interrupted run of this plan may have set."""
 
     edge: Edge

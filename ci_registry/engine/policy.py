@@ -14,9 +14,10 @@ found by the entry point group `ci_registry.policies`; the entry point's name is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError, ConflictError, RefusedError, UsageError
 from ..model.descriptor import Platform
@@ -42,8 +43,7 @@ ENTRY_POINTS = "ci_registry.policies"
 Judgement = tuple[bool, str]
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What is known of one image when it is judged.
 
     `labels` are those that every platform's image has, and the manifest's annotations; `created` the oldest time among
@@ -63,8 +63,7 @@ class Evidence:
     promotion: str | None = None
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A rule with its name, which `--force` takes."""
 
     name: str

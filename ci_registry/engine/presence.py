@@ -7,8 +7,9 @@ belongs to one image and is small: it is taken to be where its manifest is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from ..model.descriptor import Descriptor, Digest
 from ..targets.base import Location, Target
@@ -19,8 +20,7 @@ from .plan import Moves
 __all__ = ["Presence", "Question"]
 
 
-@dataclass
-class Question:
+class Question(Struct):
     """What one arrival needs to know. `mine` are the blobs that no earlier arrival brings to the same repository."""
 
     place: Target

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError, InputFileError, NotFoundError
 from ..model.descriptor import Descriptor, Digest, digest_of
@@ -39,8 +40,7 @@ IN_TOTO_JSON = "application/vnd.in-toto+json"
 _PREFIX = "vnd.ci-registry.promotion."
 
 
-@dataclass(frozen=True)
-class Promoted:
+class Promoted(Struct, frozen=True):
     """One tag that was moved, and everything a record says of it.
 
     `facts` are about the build: job, build URL, cause and so on, from a fixed list and never a whole environment.
@@ -63,8 +63,7 @@ class Promoted:
     forced: tuple[Mapping[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Struct, frozen=True):
     """A record as a listing of referrers shows it. `subject` is the digest that the tag was moved to."""
 
     descriptor: Descriptor

@@ -12,7 +12,7 @@ from ..targets.base import Location, Mounted, Present, Reader, Session, Target
 __all__ = ["Rehearsal", "Rehearsed"]
 
 
-class Rehearsed(Present):
+class Rehearsed(Present, frozen=True):
     """Stands for an upload that would have happened: no byte is read for it."""
 
 

@@ -7,8 +7,9 @@ with its last tag, unless something that stays still names it: another tag, an i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from .record import Record
 from .tag_rules import TagRules
@@ -16,8 +17,7 @@ from .tag_rules import TagRules
 __all__ = ["Decision", "Shelf", "TagFact", "named_elsewhere", "prune"]
 
 
-@dataclass(frozen=True)
-class TagFact:
+class TagFact(Struct, frozen=True):
     """A tag, what it holds, when that was created, and which manifests are inside of it."""
 
     tag: str
@@ -26,8 +26,7 @@ class TagFact:
     inside: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
-class Shelf:
+class Shelf(Struct, frozen=True):
     """Everything that counts of one repository."""
 
     tags: Sequence[TagFact]
@@ -35,8 +34,7 @@ class Shelf:
     rules: TagRules = field(default_factory=TagRules)
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What happens to a tag. `action`: keep, tag (the tag alone goes), image (the image goes, with all its tags)."""
 
     tag: str

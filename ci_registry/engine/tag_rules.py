@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from .plan import Verdict
 
@@ -18,8 +19,7 @@ __all__ = ["IMMUTABLE", "TagRules"]
 IMMUTABLE = "immutable_tags"
 
 
-@dataclass(frozen=True)
-class TagRules:
+class TagRules(Struct, frozen=True):
     """The shell patterns of one target."""
 
     immutable: tuple[str, ...] = ()

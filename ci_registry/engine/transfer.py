@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..errors import CiRegistryError, IntegrityError, Interrupted, RemoteError, TransportError
 from ..model.descriptor import Descriptor
@@ -28,8 +29,7 @@ STALL_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 
 
-@dataclass
-class Transfer:
+class Transfer(Struct):
     """Moves one blob. `run` serves all feeds at once; who is `left` behind then is finished alone: after
     `wait_seconds`, by `prepare` and `finish`, and so on until it is no longer open.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError, IntegrityError, NotFoundError
 from ..model.descriptor import Descriptor, Digest, Platform
@@ -19,8 +20,7 @@ from .scheduler import Scheduler, Task
 __all__ = ["Findings", "verify"]
 
 
-@dataclass
-class Findings:
+class Findings(Struct):
     """What was looked at, and what was wrong: one sentence each, in no order."""
 
     root: Descriptor

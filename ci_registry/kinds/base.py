@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 from ..credentials.chain import Chain
 from ..targets.base import Target
@@ -17,8 +18,7 @@ from .settings import TargetSettings
 __all__ = ["Connections", "Metered", "OpenTarget", "RepositoryNames"]
 
 
-@dataclass
-class Connections:
+class Connections(Struct):
     """What the targets of one run share: cancellation, limits per host, credentials, and a way to tell the user.
 
     `chain_for` gives the credential chain of a target; a kind may put a provider of its own before docker's

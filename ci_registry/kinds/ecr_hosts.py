@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 __all__ = ["PUBLIC_HOST", "EcrHost", "ecr_host", "private_host"]
 
@@ -25,8 +26,7 @@ _DOMAINS = {
 }
 
 
-@dataclass(frozen=True)
-class EcrHost:
+class EcrHost(Struct, frozen=True):
     """What a host name says. A public registry has neither account nor region in it."""
 
     account: str = ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from ..errors import CiRegistryError, ConfigError
 from ..transport.auth import Login, RegistryAuthoriser, TokenRequest
@@ -28,8 +29,7 @@ RETRY_SECONDS = 120.0
 Send = Callable[[TokenRequest, Origin], Reply]
 
 
-@dataclass(eq=False)
-class Endpoint:
+class Endpoint(Struct, eq=False):
     """An address and the client for it, which is made when it is first asked for.
 
     `login` finds the credential; without it nobody is logged in. `mine` says that this is the target's own address,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from ..credentials.chain import Credential, Lookup
 from ..errors import AccessError, CiRegistryError, ConfigError, ConflictError
@@ -35,8 +36,7 @@ _REFUSED_HINT = (
 )
 
 
-@dataclass(frozen=True)
-class _Route:
+class _Route(Struct, frozen=True):
     """How a repository is reached below an origin.
 
     `https://HOST/repository/REPO` has its `/v2/` below that path (`prefix`). With path based routing,

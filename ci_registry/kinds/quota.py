@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..transport.message import Headers
 
@@ -13,8 +14,7 @@ _UNDER_WAY = 64
 _VALUE = re.compile(r"\s*(\d+)(?:\s*;\s*w=(\d+))?")
 
 
-@dataclass(frozen=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """`remaining` of `limit` pulls in a window of `window_seconds`; a pull is one manifest that is read.
 
     `source` is what the registry counts by: an address, or an account's id.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ..errors import ConfigError, TlsError
 from ..transport.origin import Origin
@@ -36,8 +37,7 @@ def certificate_folders(environ: Mapping[str, str]) -> list[Path]:
     return [*dict.fromkeys(own), *SYSTEM_FOLDERS]
 
 
-@dataclass
-class _Found:
+class _Found(Struct):
     """What the folders of one host hold."""
 
     ca_files: list[Path]

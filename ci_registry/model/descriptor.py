@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..errors import InputFileError, ReferenceSyntaxError
 
@@ -55,8 +56,7 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> Digest:
     return Digest(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
 
 
-@dataclass(frozen=True)
-class Platform:
+class Platform(Struct, frozen=True):
     """Where an image runs: `os/architecture[/variant]`, with `os.version` kept for Windows."""
 
     os: str
@@ -98,17 +98,27 @@ def _variant(platform: Platform) -> str:
     return "v8" if platform.architecture == "arm64" and not platform.variant else platform.variant
 
 
-@dataclass(frozen=True)
-class Descriptor:
-    """What points at content: media type, digest, size in bytes, and what else the pointing manifest says."""
+class Descriptor(Struct, frozen=True, eq=False):
+    """What points at content: media type, digest, size in bytes, and what else the pointing manifest says.
+
+    Two that point at the same are equal, whatever else is said of it.
+    """
 
     media_type: str
     digest: Digest
     size: int
-    platform: Platform | None = field(default=None, compare=False)
-    annotations: Mapping[str, str] = field(default_factory=dict, compare=False)
-    artifact_type: str = field(default="", compare=False)
-    urls: tuple[str, ...] = field(default=(), compare=False)
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
+    urls: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Descriptor):
+            return NotImplemented
+        return self.digest == other.digest and self.media_type == other.media_type and self.size == other.size
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # a Struct has one of its own, which does not ask __eq__
 
     def __hash__(self) -> int:
         return hash(self.digest)

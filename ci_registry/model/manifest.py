@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ..errors import InputFileError, UsageError
 from .descriptor import Descriptor, Digest, Platform, digest_of
@@ -91,8 +92,7 @@ def is_attestation(descriptor: Descriptor) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """A manifest or an index, with the exact bytes it was read from.
 
     `config` and `layers` are empty for an index, `manifests` for an image; `subject` is what an artifact refers to.

@@ -7,7 +7,9 @@ The grammar is Docker's (distribution/reference): the first part is a host only 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import ReferenceSyntaxError
 from .descriptor import Digest
@@ -23,8 +25,7 @@ _HOST = re.compile(rf"(?:\[[0-9a-fA-F:]+\]|{_LABEL}(?:\.{_LABEL})*)(?::[0-9]{{1,
 _HEX64 = re.compile(r"[a-f0-9]{64}")
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A reference in its parts. `host` is "" where the place (a target, a layout) already says it."""
 
     host: str

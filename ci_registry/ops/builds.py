@@ -76,9 +76,7 @@ def trigger(
 def _startable(server: JenkinsServer, job: str) -> JobInfo:
     info = server.job(job)
     if info is None:
-        raise NotFoundError(
-            f"starting {job} on {server.url}: there is no such job", hint="or this user may not see it"
-        )
+        raise NotFoundError(f"starting {job} on {server.url}: there is no such job", hint="or this user may not see it")
     if info.is_folder:
         raise UsageError(
             f"starting {job} on {server.url}: it holds jobs and has no builds of its own",

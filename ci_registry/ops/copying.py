@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..engine.copy import CopyRequest, Destination, ImageCopy, Run, check_distinct
 from ..engine.delivery import Delivery, TagGuard
@@ -35,16 +37,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Landing:
+class Landing(Struct, frozen=True):
     """Where one image is to go: a repository, and the tags it gets there."""
 
     place: Place
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class CopyOrder:
+class CopyOrder(Struct, frozen=True):
     """One image to copy, and where to."""
 
     source: Place

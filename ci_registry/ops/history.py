@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..engine.expansion import Judging, Wanted, Wish, expand
 from ..engine.fan_out import Workers

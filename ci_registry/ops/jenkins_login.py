@@ -7,26 +7,30 @@ with `_USERNAME`), else from the keyring, where `ci-registry jenkins login` puts
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from ..adapters.jenkins_server import JenkinsServer
 from ..adapters.keychain import Keychain, KeychainUnavailable
 from ..credentials.environment import read_password_file, variable_name
 from ..errors import AccessError, UsageError
+from ..redaction import shown
 from .config import Config
 from .config.types import JenkinsSettings
 
 __all__ = ["Login", "forget_token", "open_server", "server_login", "server_settings", "store_token"]
 
 
-@dataclass(frozen=True)
-class Login:
+class Login(Struct, frozen=True):
     """Who we are to the server; `source` says where the token was found, "none" for nobody."""
 
     username: str | None
-    token: str | None = field(repr=False)
+    token: str | None
     source: str
+
+    def __repr__(self) -> str:
+        return shown(self, "username", "source")
 
 
 def server_settings(config: Config, environ: Mapping[str, str]) -> JenkinsSettings:

@@ -92,9 +92,7 @@ def _parameter_of(document: Document, job: str, name: str, data: object) -> JobP
 def config_xml(job: JobDefinition) -> str:
     """Its config.xml. Raises UsageError for a definition that contradicts itself."""
     if (job.script is None) == (job.repository is None):
-        raise UsageError(
-            f"job {job.name} needs either a script or a repository", hint="give exactly one of the two"
-        )
+        raise UsageError(f"job {job.name} needs either a script or a repository", hint="give exactly one of the two")
     if job.kind == "multibranch":
         return _document(_multibranch(job))
     return _document(_pipeline(job))

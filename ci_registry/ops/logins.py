@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..credentials import standard_providers
 from ..credentials.chain import Answer, Chain, Credential, Lookup, Provider, registry_key
@@ -50,8 +52,7 @@ class _Checkable(Protocol):
     def check_login(self) -> bool: ...
 
 
-@dataclass(frozen=True)
-class _Given:
+class _Given(Struct, frozen=True):
     """The credential that a user is logging in with, standing for the whole chain."""
 
     credential: Credential
@@ -61,8 +62,7 @@ class _Given:
         return self.credential
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """What came of a login: where it is kept, whether the registry asked for one, and why it may not be used."""
 
     where: str

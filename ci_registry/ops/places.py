@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from ..credentials.chain import Chain, registry_key
 from ..errors import ConfigError, NotFoundError, UsageError
@@ -35,8 +36,7 @@ _BUILT_IN_HUB = "dockerhub"
 _FILE_TRANSPORTS = ("docker-archive", "oci-archive", "oci")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where an image is or goes, in its parts.
 
     `where` is the target's name, the registry's host, or a file or folder; "" for the daemon and stdin. `repository`
@@ -152,7 +152,9 @@ def _unknown(text: str, first: str, known: set[str]) -> Exception:
     hint = f"did you mean '{near[0]}'?" if near else f"the targets are: {', '.join(sorted(known)) or 'none'}"
     if ":" in text and "/" not in first and "." not in first:
         return NotFoundError(f"there is no target named '{first}' for '{text}'", hint=hint)
-    return UsageError(f"'{text}' is not a place", hint="write TARGET:REPOSITORY[:TAG] or docker://HOST/REPOSITORY[:TAG]")
+    return UsageError(
+        f"'{text}' is not a place", hint="write TARGET:REPOSITORY[:TAG] or docker://HOST/REPOSITORY[:TAG]"
+    )
 
 
 class Places:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
+
+from msgspec import Struct, field
 
 from .._version import __version__
 from ..engine.apply import ApplyOrder, Journal, Phase, apply
@@ -35,8 +36,7 @@ TOOL = f"ci-registry {__version__}"
 DEFAULT_VALID_HOURS = 168.0
 
 
-@dataclass(frozen=True)
-class PromotionOrder:
+class PromotionOrder(Struct, frozen=True):
     """What to promote. `images` are REPOSITORY[:TAG|@DIGEST] in the source target; `promotion` names a configured one.
 
     `tags` replace the source's tag. `forced` maps names of rules to why they are overridden.
@@ -53,8 +53,7 @@ class PromotionOrder:
     valid_hours: float = DEFAULT_VALID_HOURS
 
 
-@dataclass(frozen=True)
-class _Image:
+class _Image(Struct, frozen=True):
     """One source image and the tags that it is to have."""
 
     repository: str

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from ..engine.facts import parse_time, read_facts
 from ..engine.fan_out import Workers
@@ -44,8 +43,7 @@ class _Collector(Protocol):
     def collect_garbage(self, minimum_age_seconds: float = ..., dry_run: bool = ...) -> Any: ...
 
 
-@dataclass
-class Removal:
+class Removal(Struct):
     """A plan of removal, and carrying it out. `shown` is the plan as a report that nothing was done for yet."""
 
     target: Target

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from ..engine.events import Event
 from ..errors import CiRegistryError, UsageError
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Opened", "open_for_looking", "open_source", "source_path"]
 
 
-@dataclass
-class Opened:
+class Opened(Struct):
     """A source that can be copied from. `failures` are targets that could not be prepared, by position."""
 
     source: Source

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ..adapters.compression import HEAD_BYTES, compression_of, decompressing
 from ..errors import InputFileError
@@ -27,8 +28,7 @@ MANIFEST_FILE = "manifest.json"
 _MANIFEST_LIMIT = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class DockerArchiveImage:
+class DockerArchiveImage(Struct, frozen=True):
     """One image of an archive. `layers` are its members in the order of `diff_ids`, links followed."""
 
     index: TarIndex

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from ..errors import InputFileError
 
@@ -36,8 +37,7 @@ class Input(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(Struct, frozen=True):
     """One member. `offset` is where its bytes begin in the tar; `link` is the name that a link stands for."""
 
     name: str

@@ -10,8 +10,9 @@ import functools
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from ..errors import IntegrityError, TransportError
 from ..model.descriptor import Descriptor, Digest, new_hash
@@ -39,8 +40,7 @@ Session = Mapping[str, Any]
 """State of an unfinished upload, JSON-able: kept in a journal, given back to `Target.writer` by a later run."""
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(Struct, frozen=True):
     """Where a place is.
 
     `store` says which blobs can be mounted from each other: places with equal stores share a registry (scheme, host
@@ -107,13 +107,11 @@ class Writer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Present:
+class Present(Struct, frozen=True):
     """The place has the blob already."""
 
 
-@dataclass(frozen=True)
-class Mounted:
+class Mounted(Struct, frozen=True):
     """The place linked the blob from its repository `source`; no byte moved."""
 
     source: str

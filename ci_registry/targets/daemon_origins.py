@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..adapters.docker_engine import DockerEngine, LocalImage, LocalName
 from ..errors import CiRegistryError, Interrupted
@@ -26,8 +27,7 @@ _READ = 4
 """How many registries' manifests are read at most."""
 
 
-@dataclass(frozen=True)
-class _Ancestor:
+class _Ancestor(Struct, frozen=True):
     """A local image whose layers are the lowest of ours, or all of them."""
 
     id: Digest

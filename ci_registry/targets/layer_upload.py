@@ -10,8 +10,9 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from ..adapters.compression import LayerCompressor
 from ..errors import CiRegistryError, Interrupted, TransportError
@@ -113,8 +114,7 @@ class Ahead:
             raise self._raised
 
 
-@dataclass
-class Sent:
+class Sent(Struct):
     """What came of a layer: what it became, which targets have it, and what went wrong at others.
 
     `diff_id` is the real one; where no target took the layer it is what the layer was said to be.

@@ -12,8 +12,9 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from ..errors import ConflictError, InputFileError, IntegrityError, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor, Digest, digest_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from ..errors import CiRegistryError, NotFoundError
 from ..model.descriptor import Descriptor, Digest
@@ -19,8 +20,7 @@ from .layout_index import Entry, IndexFile
 __all__ = ["Garbage", "collect_garbage"]
 
 
-@dataclass(frozen=True)
-class Garbage:
+class Garbage(Struct, frozen=True):
     """What was removed: how many blobs, and the bytes that the disk got back (a blob that other layouts of the tree
     link to costs nothing)."""
 
@@ -28,8 +28,7 @@ class Garbage:
     size: int = 0
 
 
-@dataclass(frozen=True)
-class _Stored:
+class _Stored(Struct, frozen=True):
     digest: Digest
     path: Path
     size: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..errors import IntegrityError, NotFoundError, UsageError
 from ..model.descriptor import Descriptor, Digest
@@ -13,8 +14,7 @@ from .layout_index import Entry
 __all__ = ["Graph", "Node"]
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(Struct, frozen=True):
     """The part of a manifest that matters here; `listed` is its descriptor in a listing of referrers."""
 
     listed: Descriptor

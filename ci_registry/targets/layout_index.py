@@ -13,9 +13,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from ..errors import CiRegistryError, InputFileError, StorageError
 from ..model.descriptor import Descriptor
@@ -31,8 +32,7 @@ _LOCK_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 0.05
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One manifest of the index; `document` is its descriptor as it stands in the file, unknown keys included."""
 
     descriptor: Descriptor

@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from ..adapters.compression import compressor_name
 from ..errors import CiRegistryError, IntegrityError, Interrupted, RemoteError, TransportError
@@ -64,8 +65,7 @@ def prepare_image(
         raise error.on("source", image.location.name) from error.__cause__
 
 
-@dataclass
-class _Layer:
+class _Layer(Struct):
     """What is known of one layer. It is done when every target that still counts is in `at`."""
 
     diff_id: Digest

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..errors import CiRegistryError
 from ..model.descriptor import Descriptor, Digest
@@ -37,8 +39,7 @@ __all__ = [
 EventKind = Literal["saving", "bytes", "copied", "mounted", "present", "left-out", "warning"]
 
 
-@dataclass(frozen=True)
-class PrepareEvent:
+class PrepareEvent(Struct, frozen=True):
     """One thing that happened. `where` is a place as people know it, `count` bytes: of the layer as it was sent for
     `copied`, of the uncompressed layers for `bytes`. `digest` is a layer's digest, or a diffID before it has one."""
 
@@ -53,8 +54,7 @@ OnEvent = Callable[[PrepareEvent], None]
 """Called from several threads."""
 
 
-@dataclass(frozen=True)
-class KnownBlob:
+class KnownBlob(Struct, frozen=True):
     """What a layer (by diffID) or an image (by id) is in registries.
 
     `compressor` names who made the bytes, "" for bytes that came from elsewhere. `where` holds (store, repository)
@@ -111,8 +111,7 @@ class TakesNotes(Protocol):
     def note_present(self, blobs: Collection[Descriptor]) -> None: ...
 
 
-@dataclass
-class Prepared:
+class Prepared(Struct):
     """An image that can be copied: `source.manifest(root)` and what it refers to.
 
     `failures` are the targets that could not be given their layers, by position in the list; at least one other could.
@@ -141,8 +140,7 @@ class Preparable(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Struct, frozen=True):
     """One thing met on a walk over an image: its configuration, or a layer.
 
     `diff_id` is what a layer should be, None where nothing says so; `size` is that of the uncompressed tar, if known.
@@ -156,8 +154,7 @@ class Part:
     name: str = ""
 
 
-@dataclass
-class Origins:
+class Origins(Struct):
     """What the registries that layers came from say: their original blobs, and whole manifests of this very image."""
 
     blobs: dict[Digest, list[KnownBlob]] = field(default_factory=dict)

@@ -6,9 +6,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from io import BytesIO
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from ..errors import (
     AccessError,

@@ -13,12 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
+from msgspec import Struct, field
+
 from ..errors import AccessError, RemoteError
-from ..redaction import remember_secret
+from ..redaction import remember_secret, shown
 from .challenge import Challenge, check_realm, parse_challenges, preferred
 from .exchange import Reply
 from .http import Scopes
@@ -55,23 +56,27 @@ class Login(Protocol):
     def is_anonymous(self) -> bool: ...
 
 
-@dataclass(frozen=True)
-class TokenRequest:
+class TokenRequest(Struct, frozen=True):
     """A request to a token service."""
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return shown(self, "method", "url")
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(Struct, frozen=True):
     """A bearer token with the moment (monotonic seconds) up to which it is used."""
 
-    value: str = field(repr=False)
+    value: str
     scopes: Scopes
     usable_until: float
+
+    def __repr__(self) -> str:
+        return shown(self, "scopes", "usable_until")
 
 
 def token_flow(

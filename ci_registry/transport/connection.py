@@ -7,8 +7,10 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from io import BufferedReader
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..errors import CiRegistryError, TlsError, TransportError
 from .message import Headers, NotHttpError, ProtocolError, Response, UnsendableError, request_head
@@ -25,8 +27,7 @@ NETWORK_ERRORS = (OSError, ProtocolError)
 _DROPPED = (ConnectionResetError, BrokenPipeError)
 
 
-@dataclass(frozen=True)
-class Dial:
+class Dial(Struct, frozen=True):
     """How connections to an origin are made."""
 
     tls: TlsSettings = field(default_factory=TlsSettings)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ..errors import RemoteError, TransportError
 from .connection import NETWORK_ERRORS, Connection
@@ -23,8 +24,7 @@ _SMALL_BODY = 64 * 1024
 _EARLY_SECONDS = 2.0
 
 
-@dataclass
-class Reply:
+class Reply(Struct):
     """A whole answer: status, headers, and the body up to the limit that was asked for."""
 
     method: str

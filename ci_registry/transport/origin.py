@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import string
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
 
 from ..errors import UsageError
 
@@ -16,8 +17,7 @@ _PORTS = {"http": 80, "https": 443}
 _AUTHORITY_END = re.compile("[/?#]|$")
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where requests go. Two origins are equal exactly when credentials of one may be sent to the other."""
 
     scheme: str

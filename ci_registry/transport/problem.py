@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from ..errors import AccessError, CiRegistryError, ConflictError, IntegrityError, NotFoundError, RemoteError
 from ..redaction import redact
@@ -32,8 +33,7 @@ class Answer(Protocol):
     def body(self) -> bytes: ...
 
 
-@dataclass(frozen=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One entry of the error envelope; `code` is "" when the body was no envelope."""
 
     code: str

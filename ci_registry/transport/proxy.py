@@ -10,24 +10,27 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from msgspec import Struct
+
 from ..errors import ConfigError
-from ..redaction import remember_secret
+from ..redaction import remember_secret, shown
 from .origin import Origin, is_loopback
 
 __all__ = ["Proxy", "bypassed", "choose_proxy"]
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """An HTTP proxy; `said_by` is what set it, for messages."""
 
     host: str
     port: int
     said_by: str
-    authorization: str = field(default="", repr=False)
+    authorization: str = ""
+
+    def __repr__(self) -> str:
+        return shown(self, "host", "port", "said_by")
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

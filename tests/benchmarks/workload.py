@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from msgspec import structs
+
 from ci_registry.model.descriptor import Descriptor, Digest
 from tests.support.image_builder import OCI_LAYER, BuiltImage, ImageBuilder, Layer, StreamedBlob, digest_of, json_bytes
 from tests.support.image_upload import upload
@@ -89,7 +91,7 @@ def same_parts(count: int, seed: int = 4) -> Tagged:
 def _annotated(image: BuiltImage, number: str) -> BuiltImage:
     content = json_bytes({**image.document, "annotations": {"number": number}})
     digest = digest_of(content)
-    root = replace(image.root, digest=digest, size=len(content))
+    root = structs.replace(image.root, digest=digest, size=len(content))
     return replace(image, root=root, manifests={digest: (image.root.media_type, content)})
 
 

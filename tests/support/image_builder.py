@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from ci_registry.model.descriptor import Descriptor, Digest, Platform
 
 __all__ = [
@@ -173,7 +175,7 @@ class ImageBuilder:
         """A non-distributable layer; unless `present`, no registry has its bytes."""
         layer = self.layer(500, DOCKER_FOREIGN if docker else OCI_FOREIGN)
         return replace(
-            layer, descriptor=replace(layer.descriptor, urls=(url,)), content=layer.content if present else None
+            layer, descriptor=structs.replace(layer.descriptor, urls=(url,)), content=layer.content if present else None
         )
 
     def image(
@@ -211,7 +213,7 @@ class ImageBuilder:
         if not media_type_field:
             del manifest["mediaType"]
         built = _built(media_type, manifest, {digest_of(config): config}, layers, subject, annotations)
-        return replace(built, root=replace(built.root, platform=where))
+        return replace(built, root=structs.replace(built.root, platform=where))
 
     def index(
         self,
@@ -295,7 +297,7 @@ class ImageBuilder:
             "vnd.docker.reference.digest": str(image.digest),
             "vnd.docker.reference.type": "attestation-manifest",
         }
-        return replace(built, root=replace(built.root, annotations=annotations))
+        return replace(built, root=structs.replace(built.root, annotations=annotations))
 
 
 def referrer_entry(media_type: str, digest: str, size: int, document: dict[str, Any]) -> dict[str, Any]:

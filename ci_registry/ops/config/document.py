@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from ...errors import ConfigError
 
@@ -23,8 +24,7 @@ __all__ = ["Document", "read_document"]
 _LARGEST_BYTES = 4 << 20
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True):
     """`data` as it stands in `file` (None: made in Python); `lines` maps dotted paths to line numbers from 1."""
 
     data: Any

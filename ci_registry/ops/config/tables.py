@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Struct, field
 
 from ...errors import ConfigError
 from ...kinds.settings import KINDS, NexusTarget, TargetSettings
@@ -32,8 +32,7 @@ _SECTIONS = ["targets", "promotions", "jenkins"]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True)
-class Table(Generic[T]):
+class Table(Struct, Generic[T], frozen=True):
     """One target, promotion or server: `data` as the file has it, `settings` with its variables not expanded."""
 
     path: str
@@ -42,8 +41,7 @@ class Table(Generic[T]):
     deep: Collection[str] = ()  # keys of addresses that may have a path
 
 
-@dataclass
-class Tables:
+class Tables(Struct):
     """All entries of a file, the built-in targets after its own; `problems` in the order they were found."""
 
     targets: dict[str, Table[TargetSettings]] = field(default_factory=dict)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ...kinds.endpoint import Endpoint
 from ...kinds.plain import PlainRegistry
@@ -23,8 +25,7 @@ from .surroundings import Surroundings
 __all__ = ["Case"]
 
 
-@dataclass
-class Case:
+class Case(Struct, eq=False):
     """Steps read and fill this in. `may_write`: trial uploads are allowed; `patience_seconds` bounds each connection.
 
     `reply` is the answer to `GET /v2/` without a login, `challenge` what it asks for.
@@ -33,12 +34,12 @@ class Case:
     name: str
     target: PlainRegistry
     surroundings: Surroundings
+    places: Places
     repository: str | None = None
     may_write: bool = False
     patience_seconds: float = 5.0
     reply: Reply | None = None
     challenge: Challenge | None = None
-    places: Places = field(kw_only=True)
     config_file: Path | None = None
     tags: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)

@@ -6,16 +6,16 @@ The table in docs/doctor.md is made from this.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
+
+from msgspec import Struct
 
 from .findings import Cure, CureKind, Finding, Severity
 
 __all__ = ["Entry", "Remedy", "do", "edit", "entries", "find", "put", "run"]
 
 
-@dataclass(frozen=True)
-class Remedy:
+class Remedy(Struct, frozen=True):
     """A cure with places still open. One whose places are not all filled in does not fit the case and is left out.
 
     A place may stand for several lines.
@@ -33,8 +33,7 @@ class Remedy:
             return None
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One thing that can be found. `exit` is the exit code of an error: 2, 3, 4 or 7."""
 
     code: str

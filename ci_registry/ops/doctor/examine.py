@@ -116,10 +116,10 @@ def _examine_one(
             question.target,
             target,
             surroundings,
+            places,
             question.repository,
             may_write=not dry_run,
             patience_seconds=patience_seconds,
-            places=places,
             config_file=places.config.path,
         )
     except CiRegistryError as error:

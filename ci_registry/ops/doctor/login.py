@@ -6,9 +6,9 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from ...credentials.chain import Credential
 from ...errors import AccessError, CiRegistryError, RemoteError

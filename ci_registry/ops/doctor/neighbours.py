@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from ...adapters.docker_containers import Neighbour
 from ...adapters.htpasswd import unreadable_users
@@ -15,8 +16,7 @@ _VARIABLE = "REGISTRY_AUTH_HTPASSWD_PATH"
 _LARGEST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class WrongHtpasswd:
+class WrongHtpasswd(Struct, frozen=True):
     """A registry's htpasswd file, here on this machine, whose users it can't read."""
 
     file: Path

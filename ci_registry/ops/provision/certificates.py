@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+
+from msgspec import Struct
 
 from ...adapters.x509 import KeyMaterial, belongs_together, facts_in_file, issue, make_authority, pkcs12, signed_by
 from ...errors import InputFileError
@@ -17,8 +18,7 @@ _CA_DAYS = 3650
 _RENEW_BEFORE = timedelta(days=30)
 
 
-@dataclass(frozen=True)
-class CertificateWishes:
+class CertificateWishes(Struct, frozen=True):
     """What a folder of certificates is to hold. `clients` are names, `days` how long servers and clients are good.
 
     `store_password` is for the PKCS#12 files; without it there are none. `owner`: see `PlannedFile`.

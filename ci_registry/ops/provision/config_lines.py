@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from ...errors import ConfigError, StorageError
 from ..config import Config
@@ -20,8 +21,7 @@ _PATH_KEYS = ("ca", "client_cert", "client_key", "password_file", "path")
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./:@-]*")
 
 
-@dataclass(frozen=True)
-class Insertion:
+class Insertion(Struct, frozen=True):
     """What became of the lines. `outcome`: inserted, unchanged, or refused, with the `reason`."""
 
     file: Path

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
+
 from ...errors import StorageError, UsageError
+from ...redaction import shown
 
 __all__ = ["MARKER", "Outcome", "PlannedFile", "claim_folder", "compare", "marker_file", "remove_files", "write_files"]
 
@@ -20,17 +22,19 @@ MARKER = "provision.json"
 Outcome = Literal["created", "changed", "unchanged"]
 
 
-@dataclass(frozen=True)
-class PlannedFile:
+class PlannedFile(Struct, frozen=True):
     """A file of the folder; `path` is relative to it. What is `is_secret` is never shown and gets mode 0600."""
 
     path: str
-    content: bytes = field(repr=False)
+    content: bytes
     is_secret: bool = False
     owner: int | None = None
     """The user id that a container reads it as, where that is not root; it is set when root writes the folder."""
     is_open: bool = False
     """Readable for everybody all the same: a password's hash that a server's unprivileged worker must read."""
+
+    def __repr__(self) -> str:
+        return shown(self, "path", "is_secret", "owner", "is_open")
 
     @property
     def mode(self) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from ...adapters.htpasswd import matches
 from ...adapters.keychain import Keychain, KeychainUnavailable
 from ...errors import StorageError
-from ...redaction import remember_secret
+from ...redaction import remember_secret, shown
 
 __all__ = ["PASSWORD_FILE", "Login", "find_login", "htpasswd_line", "keep_login"]
 
@@ -18,14 +19,16 @@ PASSWORD_FILE = "password"  # noqa: S105 - a file's name
 _LENGTH_BYTES = 18
 
 
-@dataclass(frozen=True)
-class Login:
+class Login(Struct, frozen=True):
     """A user of what is being provisioned. `in_file` says that the password is, or will be, in `PASSWORD_FILE`."""
 
     username: str
-    password: str = field(repr=False)
+    password: str
     is_new: bool
     in_file: bool
+
+    def __repr__(self) -> str:
+        return shown(self, "username", "is_new", "in_file")
 
 
 def find_login(folder: Path, host: str, username: str, keychain: Keychain, *, in_file: bool = False) -> Login:

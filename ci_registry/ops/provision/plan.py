@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from ...adapters.docker_containers import Container
 from .files import PlannedFile
@@ -15,8 +16,7 @@ TargetLines = dict[str, str]
 """The keys of one target with their values, as they are to stand in `ci-registry.yaml`."""
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Struct, frozen=True):
     """What a user asked for. `gateway` is this machine's address on the docker network, once that is known."""
 
     name: str
@@ -52,8 +52,7 @@ class Options:
         return f"{self.gateway or '127.0.0.1'}:{self.port}"
 
 
-@dataclass(frozen=True)
-class Provision:
+class Provision(Struct, frozen=True):
     """A role worked out. `data` are sub-folders that only `--purge` removes; `targets` are in the order to print."""
 
     role: str

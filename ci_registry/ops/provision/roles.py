@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ...errors import UsageError
 from .cache import plan_cache
@@ -17,8 +18,7 @@ from .registry import plan_registry
 __all__ = ["DEFAULTS", "HAS_LOGIN", "Default", "build"]
 
 
-@dataclass(frozen=True)
-class Default:
+class Default(Struct, frozen=True):
     """What a role is called, and its port, unless a user says otherwise."""
 
     name: str

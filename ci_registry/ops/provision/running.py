@@ -7,11 +7,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ...adapters.docker_containers import Container, ContainerEngine, Network
 from ...adapters.keychain import Keychain
@@ -36,8 +37,7 @@ _PAUSE_SECONDS = 0.5
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """What is to be done besides planning. `config_file` is where target lines go, `write_config` puts them there."""
 
     role: str
