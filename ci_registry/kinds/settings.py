@@ -5,8 +5,7 @@ trailing slash, the fingerprint is 64 lower-case hexadecimal digits. `None` mean
 value decides what happens then.
 """
 
-from __future__ import annotations
-
+# Annotations are not left as text here: msgspec would compile each of them again, 7 ms in all.
 from typing import Annotated
 
 from msgspec import Meta, Struct, field

@@ -6,7 +6,6 @@ Written as in containers-transports(5): `docker://HOST/REPO[:TAG|@DIGEST]`, `doc
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
@@ -144,6 +143,8 @@ def _target_place(target: str, rest: str) -> Place:
 
 
 def _unknown(text: str, first: str, known: set[str]) -> Exception:
+    import difflib
+
     near = difflib.get_close_matches(first, known, 1)
     if "://" in text:
         return UsageError(f"'{text}' is not a place", hint=f"write docker://{text.partition('://')[2]}")

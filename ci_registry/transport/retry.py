@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -91,6 +90,8 @@ class Attempts:
         `after_seconds` is what the server asked for (Retry-After). The wait grows, with jitter also on top of what was
         asked for: those who were sent away together must not come back together, nor at once where that was zero.
         """
+        import random
+
         wait = (after_seconds or 0.0) + random.uniform(self._step / 2, self._step)  # noqa: S311
         if self._clock() + wait > self._deadline:
             return None

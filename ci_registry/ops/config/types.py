@@ -1,7 +1,6 @@
 """What `ci-registry.yaml` says beside its targets: promotions and the Jenkins server. Pure data."""
 
-from __future__ import annotations
-
+# Annotations are not left as text here: msgspec would compile each of them again, 7 ms in all.
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
