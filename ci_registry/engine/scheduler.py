@@ -9,6 +9,7 @@ waits here, without a slot.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import threading
@@ -60,7 +61,7 @@ class Scheduler:
     """Runs tasks, which may add tasks, until none is left. `limiter_of` gives a host's limiter."""
 
     def __init__(self, limiter_of: Callable[[str], Limiter], cancel: Cancel) -> None:
-        self._limiter_of, self._cancel = limiter_of, cancel
+        self._limiter_of, self._cancel = functools.cache(limiter_of), cancel
         lock = threading.RLock()
         self._change, self._ended = threading.Condition(lock), threading.Condition(lock)
         self._queues: dict[tuple[tuple[str, ...], bool], list[tuple[int, int, Task]]] = defaultdict(list)
@@ -197,12 +198,15 @@ class Scheduler:
         """The queue whose head goes next, None when nothing can go."""
         if self._cancel or self._crash is not None:
             return None
-        self._wake_sleepers()
+        if self._waiting or self._reminders:
+            self._wake_sleepers()
         best: list[tuple[int, int, Task]] | None = None
         best_rank: tuple[int, int, int] | None = None
         for (hosts, is_big), queue in self._queues.items():
+            if not queue:
+                continue
             group = self._group(hosts) if is_big else _SMALL
-            if queue and self._has_slots(hosts, spare=group == _BIG_LATER):
+            if self._has_slots(hosts, spare=group == _BIG_LATER):
                 rank = (group, queue[0][0], queue[0][1])
                 if best_rank is None or rank < best_rank:
                     best, best_rank = queue, rank

@@ -16,7 +16,7 @@ from ..errors import InputFileError, ReferenceSyntaxError
 
 __all__ = ["Descriptor", "Digest", "Platform", "digest_of", "new_hash"]
 
-_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|sha384:[a-f0-9]{96}")
+_is_digest = re.compile(r"sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|sha384:[a-f0-9]{96}").fullmatch
 _SIZES = 1 << 63  # a size is an int64 (OCI image-spec, descriptor.md)
 
 
@@ -26,7 +26,7 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Digest:
-        if not _DIGEST.fullmatch(text):
+        if not _is_digest(text):
             raise ReferenceSyntaxError(
                 f"'{text}' is not a digest", hint="write it as sha256: followed by 64 lower-case hexadecimal digits"
             )
@@ -126,7 +126,7 @@ class Descriptor(Struct, frozen=True, eq=False):
     @classmethod
     def from_json(cls, value: object, where: str = "manifest") -> Descriptor:
         """Read one descriptor object; raises `InputFileError` naming `where` when something in it is unsound."""
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise InputFileError(f"{where} holds a descriptor that is not an object")
         size = value.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _SIZES:
@@ -136,7 +136,7 @@ class Descriptor(Struct, frozen=True, eq=False):
         except ReferenceSyntaxError as error:
             raise InputFileError(f"{where} holds a descriptor whose digest is wrong: {error}") from error
         annotations, urls, platform = value.get("annotations") or {}, value.get("urls") or [], value.get("platform")
-        if not isinstance(annotations, Mapping):
+        if not isinstance(annotations, dict):
             raise InputFileError(f"{where} holds a descriptor whose annotations are not an object")
         if not isinstance(urls, list):
             raise InputFileError(f"{where} holds a descriptor whose urls are not a list")
@@ -144,7 +144,7 @@ class Descriptor(Struct, frozen=True, eq=False):
             media_type=str(value.get("mediaType") or ""),
             digest=digest,
             size=size,
-            platform=Platform.from_json(platform) if isinstance(platform, Mapping) else None,
+            platform=Platform.from_json(platform) if isinstance(platform, dict) else None,
             annotations={str(k): str(v) for k, v in annotations.items()},
             artifact_type=str(value.get("artifactType") or ""),
             urls=tuple(str(url) for url in urls),

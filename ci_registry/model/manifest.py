@@ -36,6 +36,7 @@ __all__ = [
     "is_foreign",
     "is_index",
     "is_manifest",
+    "opening_type",
     "parse_manifest",
 ]
 
@@ -166,7 +167,7 @@ def parse_manifest(content: bytes, media_type: str = "", where: str = "the manif
     descriptor = Descriptor(kind, digest_of(content), len(content))
     _check_kind(document, kind, where)
     annotations = document.get("annotations") or {}
-    if not isinstance(annotations, Mapping):
+    if not isinstance(annotations, dict):
         raise InputFileError(f"the annotations of {where} are not an object")
     return Manifest(
         descriptor,
@@ -178,6 +179,17 @@ def parse_manifest(content: bytes, media_type: str = "", where: str = "the manif
         artifact_type=str(document.get("artifactType") or ""),
         annotations={str(k): str(v) for k, v in annotations.items()},
     )
+
+
+def opening_type(content: bytes, media_type: str) -> str:
+    """The type of a manifest whose first bytes say the same as its Content-Type; "" where it has to be parsed to know.
+
+    Every tool writes schemaVersion and mediaType first, and reading all of a manifest costs as much as getting it.
+    """
+    kind = media_type.partition(";")[0].strip()
+    opening = b"".join(content[:256].split())
+    stated = opening.startswith(b'{"schemaVersion":2,"mediaType":"%b"' % kind.encode("utf-8", "replace"))
+    return kind if stated and kind in MANIFEST_TYPES else ""
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
@@ -225,14 +237,14 @@ def _guess(document: Mapping[str, Any]) -> str:
     # OCI allows the mediaType to be absent, and some servers answer with application/json.
     if isinstance(document.get("manifests"), list):
         return OCI_INDEX
-    return OCI_MANIFEST if isinstance(document.get("config"), Mapping) else ""
+    return OCI_MANIFEST if isinstance(document.get("config"), dict) else ""
 
 
 def _descriptor(document: Mapping[str, Any], key: str, where: str) -> Descriptor | None:
     value = document.get(key)
     if value is None:
         return None
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise InputFileError(f"the {key} of {where} is not an object")
     return Descriptor.from_json(value, where)
 

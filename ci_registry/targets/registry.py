@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 from urllib.parse import quote
-
-from msgspec.structs import replace
 
 from ..errors import (
     AccessError,
     CiRegistryError,
     ConflictError,
     IntegrityError,
-    NotFoundError,
-    ReferenceSyntaxError,
     RemoteError,
 )
 from ..model.descriptor import Descriptor, Digest, digest_of
-from ..model.manifest import ACCEPT, DOCKER_CONFIG, MANIFEST_LIMIT, OCI_CONFIG, Manifest, is_manifest, parse_manifest
+from ..model.manifest import (
+    DOCKER_CONFIG,
+    OCI_CONFIG,
+    Manifest,
+    is_manifest,
+    parse_manifest,
+)
 from ..transport.exchange import Reply, Stream
 from ..transport.http import Client
-from ..transport.problem import diagnostics
 from .base import Location, Mounted, Present, Reader, Session, Writer
 from .content_memory import ContentMemory
 from .fallback_tag import add_referrer, listed_referrers
 from .listing import pages, strings
+from .manifest_reading import ManifestReading, named
 from .tag_memory import TagMemory
 from .upload import Upload, continue_upload
 
 __all__ = ["RegistryRepository"]
 
-_RECENT = 64
+_LISTS = 64
+"""So many lists of referrers may be written at once."""
 _SMALL_BYTES = 64 * 1024
 """Up to this size, configurations are kept."""
 
@@ -64,12 +66,10 @@ class RegistryRepository:
         self._pull = frozenset({f"repository:{name}:pull"})
         self._push = frozenset({f"repository:{name}:pull,push"})
         self._writing = False
-        self._recent: OrderedDict[str, Manifest] = OrderedDict()
-        self.memory = ContentMemory(limit_bytes=0)
-        self._lock = threading.Lock()
+        self._manifests = ManifestReading(client, name, self.location.name, lambda: self._scopes)
         self._seen = TagMemory(lambda: self._tag_pages(accepted=(404,)))
         self._no_referrers_api = False
-        self._fallback_locks = [threading.Lock() for _ in range(_RECENT)]
+        self._fallback_locks = [threading.Lock() for _ in range(_LISTS)]
         self._noted: set[Digest] = set()
 
     def __repr__(self) -> str:
@@ -82,8 +82,8 @@ class RegistryRepository:
 
     def remember(self) -> None:
         """Keep manifests and configurations that are read from now on, to read them once."""
-        if not self.memory.limit_bytes:
-            self.memory = ContentMemory()
+        if not self._manifests.memory.limit_bytes:
+            self._manifests.memory = ContentMemory()
 
     @property
     def _scopes(self) -> frozenset[str]:
@@ -93,59 +93,17 @@ class RegistryRepository:
 
     def resolve(self, reference: str) -> Descriptor:
         if self._free_heads:
-            found = self._head_manifest(reference)
+            found = self._manifests.head(reference)
             if found is None:
-                raise self._not_found(reference)
+                raise self._manifests.not_found(reference)
             return found
-        return self._read_manifest(reference).descriptor
+        return self._manifests.root(reference)
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
-        with self._lock:
-            known = self._recent.get(descriptor.digest)
-        if known is not None:
-            return known
-        kept = self.memory.get(descriptor.digest)
-        if kept is not None:
-            return self._understood(descriptor.digest, kept[1], kept[0], self._named(descriptor.digest))
-        return self._read_manifest(descriptor.digest)
-
-    def _read_manifest(self, reference: str) -> Manifest:
-        where = self._named(reference)
-        reply = self._get(f"manifests/{reference}", {"Accept": ACCEPT}, MANIFEST_LIMIT)
-        if reply.status == 404:
-            raise self._not_found(reference, reply)
-        if reply.status != 200:
-            raise self.client.problem(reply, f"reading the manifest {where}")
-        digest = self._checked_digest(reference, reply)
-        manifest = self._understood(digest, reply.body, reply.headers.get("Content-Type") or "", where)
-        self.memory.keep(digest, manifest.media_type, manifest.content)
-        return manifest
-
-    def _understood(self, digest: Digest, content: bytes, media_type: str, where: str) -> Manifest:
-        manifest = parse_manifest(content, media_type, where)
-        if manifest.digest != digest:
-            # Named by another algorithm than ours, and found right.
-            manifest = replace(manifest, descriptor=replace(manifest.descriptor, digest=digest))
-        with self._lock:
-            self._recent[manifest.digest] = manifest
-            while len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
-        return manifest
-
-    def _checked_digest(self, reference: str, reply: Reply) -> Digest:
-        """The digest of the answer, which has to be the one asked for, or stated."""
-        stated = reference if ":" in reference else reply.headers.get("Docker-Content-Digest") or ""
-        asked = _digest(stated)
-        found = digest_of(reply.body, asked.algorithm if asked else "sha256")
-        if asked is not None and asked != found:
-            raise IntegrityError(
-                f"reading the manifest {self._named(reference)} gave bytes whose digest is {found}, not {stated}",
-                hint="the registry, or a proxy in front of it, changes what it stores",
-            )
-        return found
+        return self._manifests.manifest(descriptor.digest)
 
     def fetch(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Reader]:
-        kept = self.memory.get(descriptor.digest)
+        kept = self._manifests.memory.get(descriptor.digest)
         return _Fetch(self, descriptor, offset) if kept is None else nullcontext(BytesIO(kept[1][offset:]))
 
     def open_blob(self, descriptor: Descriptor, offset: int) -> Stream:
@@ -173,6 +131,10 @@ class RegistryRepository:
             raise self.client.problem(reply, attempt)
         return stream
 
+    def note_content(self, descriptor: Descriptor, content: bytes) -> None:
+        """Be told of small content that was read and found right."""
+        self._manifests.memory.keep(descriptor.digest, descriptor.media_type, content)
+
     def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
         return {descriptor for descriptor in descriptors if self._has(descriptor)}
 
@@ -184,7 +146,7 @@ class RegistryRepository:
         if descriptor.digest in self._noted:
             return True
         if is_manifest(descriptor.media_type):
-            return self._head_manifest(descriptor.digest) is not None
+            return self._manifests.head(descriptor.digest) is not None
         reply = self.client.request("HEAD", f"/v2/{self.name}/blobs/{descriptor.digest}", scopes=self._scopes)
         # A redirect means that the storage has it; following it with HEAD would break a URL that is signed for GET.
         if reply.status in (200, 301, 302, 303, 307, 308):
@@ -192,24 +154,6 @@ class RegistryRepository:
         if reply.status == 404:
             return False
         raise self.client.problem(reply, f"looking for {descriptor.digest} in {self.location.name}")
-
-    def _head_manifest(self, reference: str) -> Descriptor | None:
-        reply = self.client.request(
-            "HEAD",
-            f"/v2/{self.name}/manifests/{reference}",
-            headers={"Accept": ACCEPT},
-            scopes=self._scopes,
-            follow=True,
-        )
-        if reply.status == 404:
-            return None
-        if reply.status != 200:
-            raise self.client.problem(reply, f"looking for {self._named(reference)}")
-        digest = _digest(reply.headers.get("Docker-Content-Digest") or "")
-        size = reply.headers.get("Content-Length") or ""
-        if digest is None or not size.isdecimal():
-            return self._read_manifest(reference).descriptor
-        return Descriptor((reply.headers.get("Content-Type") or "").partition(";")[0], digest, int(size))
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -271,7 +215,7 @@ class RegistryRepository:
 
     def _settle_conflict(self, manifest: Manifest, reference: str, failed: CiRegistryError) -> None:
         """An immutable tag that holds just this manifest is a success, though registries refuse that, too."""
-        found = self._head_manifest(reference) if isinstance(failed, ConflictError) else None
+        found = self._manifests.head(reference) if isinstance(failed, ConflictError) else None
         if found is None or found.digest != manifest.digest:
             raise failed
 
@@ -279,7 +223,7 @@ class RegistryRepository:
         # What the registry says it stored is the check of the copy; one that says nothing is asked.
         stored = reply.headers.get("Docker-Content-Digest")
         if not stored:
-            found = self._head_manifest(reference)
+            found = self._manifests.head(reference)
             stored = found.digest if found else "nothing"
         if stored != manifest.digest:
             raise IntegrityError(
@@ -292,7 +236,7 @@ class RegistryRepository:
         return self._seen.is_new()
 
     def tagged(self, tag: str) -> Descriptor | None:
-        found = None if self._seen.lacks(tag) else self._head_manifest(tag)
+        found = None if self._seen.lacks(tag) else self._manifests.head(tag)
         if found is not None:
             self._seen.saw(tag)
         return found
@@ -345,9 +289,7 @@ class RegistryRepository:
 
     def delete_manifest(self, descriptor: Descriptor) -> None:
         self._delete(descriptor.digest, f"deleting {self._named(descriptor.digest)}")
-        self.memory.forget(descriptor.digest)
-        with self._lock:
-            self._recent.pop(descriptor.digest, None)
+        self._manifests.forget(descriptor.digest)
 
     def _delete(self, reference: str, attempt: str) -> None:
         scopes = self._push | {f"repository:{self.name}:delete"}
@@ -358,29 +300,7 @@ class RegistryRepository:
     # -- words ---------------------------------------------------------------------------------------------------
 
     def _named(self, reference: str) -> str:
-        return f"{self.location.name}{'@' if ':' in reference else ':'}{reference}"
-
-    def _not_found(self, reference: str, reply: Reply | None = None) -> CiRegistryError:
-        found = diagnostics(reply.body) if reply is not None else []
-        if reply is not None and found and found[0].code not in ("MANIFEST_UNKNOWN", "NAME_UNKNOWN", "NOT_FOUND"):
-            return self.client.problem(reply, f"reading the manifest {self._named(reference)}")
-        what = "repository" if found and found[0].code == "NAME_UNKNOWN" else ("digest" if ":" in reference else "tag")
-        return NotFoundError(
-            f"{self._named(reference)} was not found: the registry has no such {what}",
-            hint=f"list what is there with `ci-registry list docker://{self.location.name}`",
-        )
-
-    def _get(self, path: str, headers: dict[str, str], limit: int) -> Reply:
-        return self.client.request(
-            "GET", f"/v2/{self.name}/{path}", headers=headers, scopes=self._scopes, limit=limit, follow=True
-        )
-
-
-def _digest(text: str) -> Digest | None:
-    try:
-        return Digest(text)
-    except ReferenceSyntaxError:
-        return None
+        return named(self.location.name, reference)
 
 
 class _Fetch:
@@ -397,7 +317,7 @@ class _Fetch:
             return self._stream
         content = self._stream.read_all(wanted.size + 1)
         if digest_of(content, wanted.digest.algorithm) == wanted.digest:
-            self._repository.memory.keep(wanted.digest, wanted.media_type, content)
+            self._repository.note_content(wanted, content)
         return BytesIO(content)
 
     def __exit__(self, *_: object) -> None:

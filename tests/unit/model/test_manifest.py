@@ -13,7 +13,17 @@ from msgspec.structs import replace
 from ci_registry.errors import InputFileError, UsageError
 from ci_registry.model import manifest as model
 from ci_registry.model.descriptor import Descriptor, Digest, Platform, digest_of
-from ci_registry.model.manifest import Manifest, dump, is_attestation, is_foreign, parse_manifest
+from ci_registry.model.manifest import (
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Manifest,
+    dump,
+    is_attestation,
+    is_foreign,
+    opening_type,
+    parse_manifest,
+)
 from tests.support.images import BuiltImage, ImageBuilder
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -326,3 +336,26 @@ def test_oci_is_asked_for_first_and_schema_1_last() -> None:
     assert accepted[:2] == [model.OCI_MANIFEST, model.OCI_INDEX]
     assert set(accepted) >= model.MANIFEST_TYPES
     assert accepted[-2:] == [model.DOCKER_SCHEMA1_SIGNED, model.DOCKER_SCHEMA1]
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "found"),
+    [
+        (b'{"schemaVersion":2,"mediaType":"%b","config":{}}' % OCI_MANIFEST.encode(), OCI_MANIFEST, OCI_MANIFEST),
+        (
+            b'{\n   "schemaVersion": 2,\n   "mediaType": "%b",' % OCI_INDEX.encode(),
+            f"{OCI_INDEX}; charset=x",
+            OCI_INDEX,
+        ),
+        (b'{"schemaVersion":2,"mediaType":"%b"}' % OCI_MANIFEST.encode(), OCI_INDEX, ""),
+        (b'{"schemaVersion":2,"mediaType":"%b"}' % OCI_MANIFEST.encode(), "application/json", ""),
+        (b'{"schemaVersion":2,"config":{"mediaType":"%b"}}' % OCI_MANIFEST.encode(), OCI_MANIFEST, ""),
+        (b'{"schemaVersion":1,"mediaType":"%b"}' % DOCKER_MANIFEST.encode(), DOCKER_MANIFEST, ""),
+        (b'{"schemaVersion":2,"mediaType":"text/plain"}', "text/plain", ""),
+        (b"", "", ""),
+    ],
+)
+def test_a_type_is_taken_from_the_first_bytes_only_where_they_and_the_header_agree(
+    content: bytes, content_type: str, found: str
+) -> None:
+    assert opening_type(content, content_type) == found

@@ -175,6 +175,19 @@ def test_a_manifest_named_by_another_algorithm_is_checked_and_keeps_its_name(
         repository(registry).resolve(name)
 
 
+def test_a_manifest_is_looked_into_when_it_is_asked_for_and_read_once(registry: FakeRegistry) -> None:
+    content = b'{"schemaVersion":2,"mediaType":"%b","layers":7}' % OCI_MANIFEST.encode()
+    digest = digest_of(content)
+    registry.store.put_manifest("app", OCI_MANIFEST, content, ["1"], "sha256")
+    place = repository(registry)
+    root = place.resolve("1")
+    assert (root.digest, root.media_type, root.size) == (digest, OCI_MANIFEST, len(content))
+    for _ in range(2):
+        with pytest.raises(InputFileError, match="app:1 has no config, which an image manifest must have"):
+            place.manifest(root)
+    assert registry.count("GET", "/manifests/") == 1
+
+
 def test_a_huge_manifest_is_not_read(registry: FakeRegistry, images: ImageBuilder) -> None:
     registry.load(images.image(), "app", "1")
     registry.script("GET", "/manifests/", actions.replace_body(b" " * (5 << 20)))
