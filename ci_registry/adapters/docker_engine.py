@@ -11,7 +11,6 @@ import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,12 @@ from msgspec import Struct
 
 from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, ReferenceSyntaxError, RemoteError
 from ..model.descriptor import Digest, Platform
-from .compression import Readable
 from .docker_socket import ask, local_socket
 
 if TYPE_CHECKING:
     from docker import APIClient
+
+    from .compression import Readable
 
 __all__ = ["DockerEngine", "LocalImage", "LocalName", "SaveStream"]
 
@@ -297,6 +297,8 @@ def _named(values: object) -> tuple[str, ...]:
 
 def _awaited(call: Callable[[], Any], check: Callable[[], None]) -> Any:
     """The result of a call that waits in another thread, which is left alone there when `check` raises."""
+    from concurrent.futures import Future, wait
+
     from requests import RequestException
 
     future: Future[Any] = Future()

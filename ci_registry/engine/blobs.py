@@ -13,6 +13,7 @@ from ..errors import CiRegistryError, NotFoundError, RemoteError
 from ..model.descriptor import Descriptor
 from ..model.manifest import is_foreign
 from ..targets.base import Location, Mounted, Present, Session, Source, Target, Writer, offers
+from ..targets.prepared import TakesNotes
 from .buffers import Buffers
 from .events import Event, EventKind
 from .feed import Beside, Feed
@@ -79,13 +80,15 @@ class BlobMoves:
 
     def want(self, source: Source, descriptor: Descriptor, at: Sequence[tuple[Target, Waiting]]) -> None:
         """Have a blob at each of these targets; what stands beside a target waits for it."""
-        group = _Group(source, descriptor)
         wants: list[_Want] = []
         for target, waiting in at:
             blob, is_fresh = self._blob_at(target, descriptor)
             waiting.wait_for(blob)
             if is_fresh:
                 wants.append(_Want(target, blob))
+        if not wants:
+            return  # as most are where images share their layers
+        group = _Group(source, descriptor)
         checked = self._gather(group, len(wants))
         for want in wants:
             self._find_out(group, want, checked)
@@ -194,8 +197,14 @@ class BlobMoves:
             self._feeds.add(want.feed)
 
     def _settle(self, group: _Group, want: _Want, outcome: EventKind) -> None:
-        place = want.target.location.name
-        self._run.event(Event(outcome, place, group.descriptor.digest, count=group.descriptor.size))
+        target, blob = want.target, group.descriptor
+        if not (
+            outcome == "present"
+            and offers(target, TakesNotes)
+            and isinstance(target, TakesNotes)
+            and target.is_noted(blob)
+        ):
+            self._run.event(Event(outcome, target.location.name, blob.digest, count=blob.size))
         want.blob.done()
 
     # -- bytes ---------------------------------------------------------------------------------------------------

@@ -27,6 +27,9 @@ class Rehearsal:
         """Be told of blobs that were counted already."""
         self._noted.update(blob.digest for blob in blobs)
 
+    def is_noted(self, blob: Descriptor) -> bool:
+        return blob.digest in self._noted
+
     @property
     def location(self) -> Location:
         return self._target.location
@@ -41,7 +44,7 @@ class Rehearsal:
         return self._target.fetch(descriptor, offset)
 
     def exists(self, descriptors: Collection[Descriptor]) -> set[Descriptor]:
-        noted = {descriptor for descriptor in descriptors if descriptor.digest in self._noted}
+        noted = {descriptor for descriptor in descriptors if self.is_noted(descriptor)}
         return noted | self._target.exists([each for each in descriptors if each not in noted])
 
     def is_new(self) -> bool:
@@ -56,7 +59,7 @@ class Rehearsal:
         mount_from: Sequence[str] = (),
         session: Session | None = None,  # noqa: ARG002 - nothing is gone on with
     ) -> Present | Mounted:
-        if descriptor is not None and descriptor.digest in self._noted:
+        if descriptor is not None and self.is_noted(descriptor):
             return Present()
         if descriptor is not None and mount_from:
             return Present() if self._has(descriptor) else Mounted(mount_from[0])

@@ -87,7 +87,7 @@ class Scheduler:
                 heapq.heappush(self._waiting, (time.monotonic() + after_seconds, next(self._count), urgency, task))
             else:
                 self._push(task, urgency)
-            if self._running and not self._is_called and (after_seconds > 0 or self._best() is not None):
+            if self._running and not self._is_called and (after_seconds > 0 or self._can_go(task.hosts, task.is_big)):
                 self._call_a_thread()
 
     def remind(self, seconds: float, action: Callable[[], None]) -> None:
@@ -205,9 +205,8 @@ class Scheduler:
         for (hosts, is_big), queue in self._queues.items():
             if not queue:
                 continue
-            group = self._group(hosts) if is_big else _SMALL
-            if self._has_slots(hosts, spare=group == _BIG_LATER):
-                rank = (group, queue[0][0], queue[0][1])
+            if self._can_go(hosts, is_big):
+                rank = (self._group(hosts) if is_big else _SMALL, queue[0][0], queue[0][1])
                 if best_rank is None or rank < best_rank:
                     best, best_rank = queue, rank
         return best
@@ -216,7 +215,9 @@ class Scheduler:
         early = all(self._big[host] < min(_BIG_FIRST, self._limiter_of(host).limit // 2) for host in hosts)
         return _BIG_NOW if early else _BIG_LATER
 
-    def _has_slots(self, hosts: tuple[str, ...], spare: bool) -> bool:
+    def _can_go(self, hosts: tuple[str, ...], is_big: bool) -> bool:
+        """Whether all the hosts have a free slot; one more for what is big and may wait."""
+        spare = is_big and self._group(hosts) == _BIG_LATER
         for host in hosts:
             limit = self._limiter_of(host).limit
             if self._in_flight[host] >= (max(1, limit - 1) if spare else limit):

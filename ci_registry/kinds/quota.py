@@ -43,7 +43,10 @@ class Quota(Struct, frozen=True):
 
 def read_quota(headers: Headers) -> Quota | None:
     """From the headers `ratelimit-limit` and `ratelimit-remaining` (`100;w=21600`); None where they are absent."""
-    limit = _VALUE.match(headers.get("ratelimit-limit") or "")
+    stated = headers.get("ratelimit-limit")
+    if stated is None:
+        return None
+    limit = _VALUE.match(stated)
     remaining = _VALUE.match(headers.get("ratelimit-remaining") or "")
     if limit is None or remaining is None:
         return None

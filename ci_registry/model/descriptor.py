@@ -145,9 +145,9 @@ class Descriptor(Struct, frozen=True, eq=False):
             digest=digest,
             size=size,
             platform=Platform.from_json(platform) if isinstance(platform, dict) else None,
-            annotations={str(k): str(v) for k, v in annotations.items()},
+            annotations={str(k): str(v) for k, v in annotations.items()} if annotations else {},
             artifact_type=str(value.get("artifactType") or ""),
-            urls=tuple(str(url) for url in urls),
+            urls=tuple(str(url) for url in urls) if urls else (),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +83,8 @@ class Ledger:
 
     def _write(self, entries: _Entries) -> None:
         content = json.dumps({"version": VERSION, "known": entries}, separators=(",", ":")).encode()
+        import tempfile
+
         fd, temporary = tempfile.mkstemp(prefix=".layers-", dir=self.path.parent)
         try:
             with os.fdopen(fd, "wb") as file:

@@ -7,7 +7,6 @@ keeps manifests and compressed layers; then what it saves is an OCI layout, whic
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -46,6 +45,8 @@ def nearest_names(engine: DockerEngine, reference: str) -> str:
     names = [tag for image in engine.images() for tag in image.tags]
     if not names:
         return "it has no images with names; build or pull one first"
+    import difflib
+
     near = difflib.get_close_matches(reference, names, 3, 0.5)
     same = [name for name in names if name.rpartition(":")[0] == reference.partition(":")[0]]
     shown = list(dict.fromkeys([*same, *near]))[:3]

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
-from ..adapters.compression import compressor_name
 from ..errors import CiRegistryError, IntegrityError, Interrupted, RemoteError, TransportError
 from ..model.descriptor import Descriptor, Digest, digest_of
 from ..model.manifest import DOCKER_CONFIG, OCI_MANIFEST, Manifest, is_manifest
 from ..transport.retry import Cancel
 from .base import Mounted, Present, Target
 from .composed import ComposedImage, compose, layer_form
-from .layer_upload import LayerUpload, Sent, is_passing
-from .layer_walk import Walk
 from .prepared import (
     Forgetful,
     KnownBlob,
@@ -37,6 +33,9 @@ from .prepared import (
     PrepareEvent,
     TakesNotes,
 )
+
+if TYPE_CHECKING:
+    from .layer_upload import LayerUpload, Sent
 
 __all__ = ["prepare_image"]
 
@@ -157,10 +156,14 @@ class _Preparation:
         layers = [layer for layer in self._open() if known.get(layer.diff_id)]
         if not layers:
             return
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(_CHECKS, "check") as pool:
             list(pool.map(lambda layer: self._settle_layer(layer, known[layer.diff_id]), layers))
 
     def _settle_layer(self, layer: _Layer, candidates: Sequence[KnownBlob]) -> None:
+        from ..adapters.compression import compressor_name
+
         for candidate in [each for each in candidates if layer_form(each.descriptor.media_type) is not None][
             :_CANDIDATES
         ]:
@@ -225,6 +228,8 @@ class _Preparation:
     # -- reading the image ---------------------------------------------------------------------------------------
 
     def _bring(self) -> None:
+        from .layer_upload import is_passing  # most pushes in a day bring nothing
+
         trusting = True
         for number in range(_WALKS):
             if not self._open() and self._config_size is not None:
@@ -254,6 +259,8 @@ class _Preparation:
 
     def _walk(self, trusting: bool) -> tuple[dict[int, CiRegistryError], bool]:
         """Read the image once. Gives the targets' errors, and whether every layer that was wanted was met."""
+        from .layer_walk import Walk
+
         wanted = {layer.diff_id for layer in self._open()}
         walk = Walk(
             wanted,
@@ -277,6 +284,8 @@ class _Preparation:
 
     def _upload(self, part: Part, trusting: bool) -> LayerUpload:
         """Begin to send a layer to the targets that lack it."""
+        from .layer_upload import LayerUpload
+
         layer = self._layers.get(part.diff_id) if part.diff_id and trusting else None
         have = layer.at if layer is not None else set()
         return LayerUpload(
@@ -300,6 +309,8 @@ class _Preparation:
 
     def _took(self, sent: Sent) -> None:
         """Enter what became of a layer."""
+        from ..adapters.compression import compressor_name
+
         layer = self._layers.get(sent.diff_id) if sent.diff_id else None
         if layer is None or sent.descriptor is None or not sent.stored:
             return

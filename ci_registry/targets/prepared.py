@@ -106,9 +106,12 @@ class PrefersOci(Protocol):
 
 @runtime_checkable
 class TakesNotes(Protocol):
-    """A place where asking costs a request: it is told what was brought, so that the copy need not ask or send it."""
+    """A place where asking costs a request: it is told what was brought, so that the copy need not ask or send it,
+    nor count it once more."""
 
     def note_present(self, blobs: Collection[Descriptor]) -> None: ...
+
+    def is_noted(self, blob: Descriptor) -> bool: ...
 
 
 class Prepared(Struct):

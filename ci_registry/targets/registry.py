@@ -142,8 +142,11 @@ class RegistryRepository:
         """Be told of blobs that were just brought here, so that nobody asks for them or sends them again."""
         self._noted.update(blob.digest for blob in blobs)
 
+    def is_noted(self, blob: Descriptor) -> bool:
+        return blob.digest in self._noted
+
     def _has(self, descriptor: Descriptor) -> bool:
-        if descriptor.digest in self._noted:
+        if self.is_noted(descriptor):
             return True
         if is_manifest(descriptor.media_type):
             return self._manifests.head(descriptor.digest) is not None
@@ -164,7 +167,7 @@ class RegistryRepository:
             resumed = continue_upload(self, descriptor, session)
             if resumed is not None:
                 return resumed
-        if descriptor is not None and descriptor.digest in self._noted:
+        if descriptor is not None and self.is_noted(descriptor):
             return Present()
         mount = mount_from[0] if mount_from and self._mounts else ""
         reply = self._mount(descriptor, mount) if mount and descriptor is not None else None

@@ -217,15 +217,16 @@ class RegistryAuthoriser:
     @contextmanager
     def first_contact(self) -> Iterator[None]:
         """Requests go one by one until the registry answered, and accepted the login where it wants one."""
-        if not self._is_known:
+        if not self.is_known:
             with self._contact:
-                if not self._is_known:  # else it became known while this one waited, and nobody has to wait for it
+                if not self.is_known:  # else it became known while this one waited, and nobody has to wait for it
                     yield
                     return
         yield
 
     @property
-    def _is_known(self) -> bool:
+    def is_known(self) -> bool:
+        """Whether nobody has to wait for a first contact any more."""
         return self._proven or (self._answered and self._challenge is None)
 
     def accepted(self, sent: Mapping[str, str]) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -29,6 +29,7 @@ ANSWER_SECONDS = 60.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOPS = 5
 _CHALLENGES = 2
+_AT_ONCE = nullcontext()
 _WARNING = re.compile(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
 _PLAIN_PATH = re.compile(r"/v2/[A-Za-z0-9._:@/?=&%+-]*")
 _FINAL_CODES = ("MANIFEST_", "BLOB_", "NAME_", "TAG_", "DIGEST_", "SIZE_", "UNSUPPORTED", "DENIED")
@@ -49,6 +50,11 @@ class Authoriser(Protocol):
 
     def accepted(self, sent: Mapping[str, str]) -> None:
         """A request with these headers was not turned away for who sent it."""
+        ...
+
+    @property
+    def is_known(self) -> bool:
+        """Whether no request has to wait for a first contact."""
         ...
 
     def first_contact(self) -> Any:
@@ -129,7 +135,7 @@ class Client:
             return f"{self._root}/{url[len(self._own) :]}"
         return url
 
-    def _origin_of(self, url: str) -> Origin:
+    def origin_of(self, url: str) -> Origin:
         """Where an absolute URL, which begins as its origin is written, speaks to."""
         return self.origin if url.startswith(self._own) else Origin.parse(url)
 
@@ -250,7 +256,7 @@ class Client:
     ) -> tuple[Stream, bool]:
         """One answer, and whether to ask again with another authorisation."""
         authoriser = self._authoriser_for(url)
-        with authoriser.first_contact() if authoriser else nullcontext():
+        with _AT_ONCE if authoriser is None or authoriser.is_known else authoriser.first_contact():
             sent = authoriser.headers(scopes) if authoriser else {}
             self.cancel.sleep(self.limiter.delay())
             started = time.monotonic()
@@ -283,7 +289,7 @@ class Client:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, fresh: bool = False
     ) -> Stream:
         # A POST opens an upload, and only its answer says where to cancel that: it is not cut off.
-        with self._connected(method, url, fresh, may_break=method != "POST") as connection:
+        with _Connected(self, method, url, fresh, may_break=method != "POST") as connection:
             self._send_head(connection, method, url, headers, len(body), body)
             return self._read_head(connection, method, url)
 
@@ -311,28 +317,11 @@ class Client:
         sent: Mapping[str, str],
         fresh: bool = False,
     ) -> Exchange:
-        with self._connected(method, url, fresh) as connection:
+        with _Connected(self, method, url, fresh) as connection:
             self._send_head(connection, method, url, headers, length)
             return Exchange(self, connection, method, url, length is None, sent)
 
     # -- one connection ------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _connected(self, method: str, url: str, fresh: bool, may_break: bool = True) -> Iterator[Connection]:
-        """A connection, given back when something goes wrong on it."""
-        self.cancel.check()
-        connection = self.pool.take(self._origin_of(url), fresh, may_break)
-        reused = connection.sock is not None
-        try:
-            yield connection
-        except NETWORK_ERRORS as error:
-            self.pool.give_back(connection, reusable=False)
-            if reused and is_stale(connection, error) and not self.cancel:
-                raise _StaleError from error
-            raise self.failure(connection, error, f"{method} {url}") from error
-        except BaseException:
-            self.pool.give_back(connection, reusable=False)
-            raise
 
     def _send_head(
         self,
@@ -387,6 +376,35 @@ class Client:
         """A foreign network error as ours; `Interrupted` when it is us who broke the connection."""
         self.cancel.check()
         return network_failure(connection, error, attempt)
+
+
+class _Connected:
+    """A connection for one exchange, given back when something goes wrong on it.
+
+    Written out, as each request has one: `contextmanager` takes three times as long.
+    """
+
+    __slots__ = ("_attempt", "_client", "_connection", "_reused")
+
+    def __init__(self, client: Client, method: str, url: str, fresh: bool, may_break: bool = True) -> None:
+        client.cancel.check()
+        self._client, self._attempt = client, f"{method} {url}"
+        self._connection = client.pool.take(client.origin_of(url), fresh, may_break)
+        self._reused = self._connection.sock is not None
+
+    def __enter__(self) -> Connection:
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None:
+            return
+        client, connection = self._client, self._connection
+        client.pool.give_back(connection, reusable=False)
+        if not isinstance(error, NETWORK_ERRORS):
+            return
+        if self._reused and is_stale(connection, error) and not client.cancel:
+            raise _StaleError from error
+        raise client.failure(connection, error, self._attempt) from error
 
 
 class _StaleError(Exception):

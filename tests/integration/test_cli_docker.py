@@ -62,7 +62,10 @@ def test_a_second_push_saves_nothing_and_sends_no_blob(
     machine: Machine, docker: Dockerd, registry: RegistrySpace
 ) -> None:
     docker.build("twice:1", [{"a": b"1" * 50_000}, {"b": b"2" * 50_000}])
-    first = digest_of(machine.ci("push", "twice:1", "--target", "dev"))
+    pushed = machine.ci("push", "twice:1", "--target", "dev")
+    assert pushed.last.startswith("copied 3 blobs (")
+    assert "already there" not in pushed.last, "each blob is counted once"
+    first = digest_of(pushed)
     before = len(registry.requests())
     ran = machine.ci("push", "twice:1", "--target", "dev", "-v")
     assert digest_of(ran) == first
