@@ -1,8 +1,6 @@
 """`python -m ci_registry`, the same as `ci-registry`."""
 
-import sys
-
-from .cli.entry import main
+from .cli.entry import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

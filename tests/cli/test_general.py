@@ -64,6 +64,25 @@ def test_the_overview_names_every_command(ci: Cli) -> None:
         assert re.search(rf"^  {name}\b", ran.out, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("--no-such-option", 2)])
+def test_the_program_ends_with_all_that_was_to_be_written_and_called(argument: str, code: int) -> None:
+    program = (
+        "import atexit, sys; from ci_registry.cli.entry import script; atexit.register(print, 'called at the end'); "
+        f"sys.argv = ['ci-registry', '{argument}']; script()"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert ran.returncode == code
+    assert ran.stdout.endswith("called at the end\n")
+    assert ("ci-registry" in ran.stdout) == (code == 0)
+
+
+def test_a_version_that_can_not_be_written_is_no_success() -> None:
+    command = f"{sys.executable} -m ci_registry --version > /dev/full"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=30)
+    assert ran.returncode != 0
+    assert "No space left on device" in ran.stderr
+
+
 def test_python_m_is_the_same_program() -> None:
     ran = subprocess.run([sys.executable, "-m", "ci_registry", "--version"], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"ci-registry \d+\.\d+\.\d+\n", ran.stdout)
