@@ -10,6 +10,7 @@ The parts: `Run` holds what images share, `ImageCopy` walks one image, `blobs.Bl
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,12 +28,15 @@ from .buffers import Buffers
 from .delivery import Delivery, Destination, Node, NodeBoard, TagGuard
 from .events import Counts, Event
 from .scheduler import Scheduler, Task
+from .turns import Turns
 from .waiting import Gather, Waiting
 
 __all__ = ["CopyRequest", "Destination", "ImageCopy", "Run", "TagGuard", "check_distinct"]
 
 # What finishes images goes before what begins new ones, so that few are under way at any time.
 URGENT_READ, URGENT_CHECK, URGENT_ROOT = 2, 3, 6
+IMAGES_AT_ONCE = 256
+"""Enough for 64 connections to each registry, far away as well: an image takes some ten round trips."""
 
 
 Lacking = Gather[tuple[Delivery, Node]]
@@ -73,6 +77,7 @@ class Run:
         self.lock = threading.RLock()
         self.scheduler = Scheduler(limiter_of, cancel)
         self.board = NodeBoard()
+        self._turns = Turns(IMAGES_AT_ONCE)
         self._on_event = on_event
         self.blobs = BlobMoves(self, buffers or Buffers(), journal, retry_seconds)
         self._images: list[ImageCopy] = []
@@ -101,7 +106,8 @@ class Run:
         self._images.append(image)
         for destination in request.destinations:
             self._tags_wanted[destination.target.location.name] += len(destination.tags)
-        image.start()
+        image.when_over(self._turns.over)
+        self._turns.add(image.start)
         return image
 
     def run(self) -> None:
@@ -163,6 +169,17 @@ class ImageCopy:
     @property
     def errors(self) -> list[CiRegistryError]:
         return [delivery.error for delivery in self.deliveries if delivery.error is not None]
+
+    def when_over(self, then: Callable[[], None]) -> None:
+        """Call once when all its deliveries have ended, well or not."""
+        left = itertools.count(len(self.deliveries) - 1, -1)
+
+        def ended(_: CiRegistryError | None = None) -> None:
+            if next(left) == 0:
+                then()
+
+        for delivery in self.deliveries:
+            delivery.on_end(ended, ended)
 
     # -- the root ------------------------------------------------------------------------------------------------
 

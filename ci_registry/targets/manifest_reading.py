@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -21,7 +22,11 @@ __all__ = ["ManifestReading", "named"]
 Unread = tuple[bytes, str, str]
 """A manifest nobody has looked into: its bytes, its Content-Type, and its name for messages."""
 
+T = TypeVar("T")
+
 _RECENT = 64
+_UNREAD = 512
+"""More than the images that are under way in a run, so that what was read for its tag is not read again."""
 
 
 def named(where: str, reference: str) -> str:
@@ -38,7 +43,8 @@ class ManifestReading:
 
     def __init__(self, client: Client, name: str, where: str, scopes: Callable[[], frozenset[str]]) -> None:
         self._client, self._path, self._where, self._scopes = client, f"/v2/{name}/manifests/", where, scopes
-        self._recent: OrderedDict[Digest, Manifest | Unread] = OrderedDict()
+        self._recent: OrderedDict[Digest, Manifest] = OrderedDict()
+        self._unread: OrderedDict[Digest, Unread] = OrderedDict()
         self._lock = threading.Lock()
         self.memory = ContentMemory(limit_bytes=0)
 
@@ -67,18 +73,19 @@ class ManifestReading:
         kind = opening_type(content, media_type)
         if not kind:
             return self._understood(digest, content, media_type, where).descriptor
-        self._note(digest, (content, media_type, where))
+        with self._lock:
+            _put(self._unread, digest, (content, media_type, where), _UNREAD)
         self.memory.keep(digest, kind, content)
         return Descriptor(kind, digest, len(content))
 
     def manifest(self, digest: Digest) -> Manifest:
         """The manifest of a digest. Raises `NotFoundError`, `InputFileError` for what is no manifest."""
         with self._lock:
-            known = self._recent.get(digest)
-        if isinstance(known, Manifest):
-            return known
+            known, unread = self._recent.get(digest), self._unread.get(digest)
         if known is not None:
-            return self._understood(digest, *known)
+            return known
+        if unread is not None:
+            return self._understood(digest, *unread)
         kept = self.memory.get(digest)
         if kept is not None:
             return self._understood(digest, kept[1], kept[0], named(self._where, digest))
@@ -91,6 +98,7 @@ class ManifestReading:
         self.memory.forget(digest)
         with self._lock:
             self._recent.pop(digest, None)
+            self._unread.pop(digest, None)
 
     def not_found(self, reference: str, reply: Reply | None = None) -> CiRegistryError:
         """The error for a tag or digest that is not there."""
@@ -126,14 +134,15 @@ class ManifestReading:
         if manifest.digest != digest:
             # Named by another algorithm than ours, and found right.
             manifest = replace(manifest, descriptor=replace(manifest.descriptor, digest=digest))
-        self._note(digest, manifest)
+        with self._lock:
+            _put(self._recent, digest, manifest, _RECENT)
         return manifest
 
-    def _note(self, digest: Digest, found: Manifest | Unread) -> None:
-        with self._lock:
-            self._recent[digest] = found
-            while len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
+
+def _put(kept: OrderedDict[Digest, T], digest: Digest, found: T, most: int) -> None:
+    kept[digest] = found
+    while len(kept) > most:
+        kept.popitem(last=False)
 
 
 def _checked(reference: str, reply: Reply, where: str) -> Digest:

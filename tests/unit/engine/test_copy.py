@@ -90,6 +90,22 @@ def test_read_once_for_many_destinations(images: ImageBuilder) -> None:
     assert copying.run_.counts.bytes_written == 3 * copying.run_.counts.bytes_read
 
 
+def test_images_begin_as_others_end_so_that_what_is_under_way_is_bounded(
+    images: ImageBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ci_registry.engine.copy.IMAGES_AT_ONCE", 3)
+    source, target, copying = MemoryPlace("source"), MemoryPlace("target"), Copying()
+    for number in range(20):
+        source.load(images.image(), str(number))
+        copying.add(source, target, tags=[str(number)], reference=str(number))
+    copying.run()
+    under_way = 0
+    for event in copying.events:
+        under_way += (event.kind == "resolved") - (event.kind == "tagged")
+        assert under_way <= 3
+    assert len(target.tags_held) == 20
+
+
 def test_a_blob_that_many_images_share_moves_once(images: ImageBuilder) -> None:
     shared = [images.layer(), images.layer()]
     source, target, all_of_them = MemoryPlace("source"), MemoryPlace("target"), []
