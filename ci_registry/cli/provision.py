@@ -65,6 +65,22 @@ def _options(*groups: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
     return decorate
 
 
+_AS_GIVEN = (
+    "network",
+    "tls",
+    "mutual",
+    "htpasswd",
+    "days",
+    "renew",
+    "image",
+    "upstream",
+    "proxy_port",
+    "pkcs12",
+    "accept_eula",
+)
+"""What goes from the command line into `Options` as it is."""
+
+
 @click.group("provision")
 def provision() -> None:
     """Write a private registry, proxy, cache, Nexus or certificates as a folder, and start it with --up."""
@@ -141,6 +157,9 @@ def nexus(globals_: Globals, **given: Any) -> Answer:
 @click.option(
     "--upstream", default="https://registry-1.docker.io", show_default=True, help="What it pulls through from."
 )
+@click.option(
+    "--proxy-port", type=click.IntRange(1, 65535), default=3128, show_default=True, help="Port of the squid beside it."
+)
 def cache(globals_: Globals, **given: Any) -> Answer:
     """A pull-through registry, and a squid with settings that suit registries."""
     return _run(globals_, "cache", given)
@@ -182,8 +201,7 @@ def _plan(role: str, given: dict[str, Any]) -> Options:
 
     default = DEFAULTS[role]
     name = check_name(given["name"] or default.name)
-    keys = ("network", "tls", "mutual", "htpasswd", "days", "renew", "image", "upstream", "pkcs12", "accept_eula")
-    said = {key: given[key] for key in keys if key in given}
+    said = {key: given[key] for key in _AS_GIVEN if key in given}
     return Options(
         name=name,
         folder=Path(given["folder"] or name).absolute(),

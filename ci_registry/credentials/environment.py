@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from ..errors import ConfigError
+from ..model.ecr_hosts import ecr_host
 from ..redaction import remember_secret, shown
 from .chain import Credential, Lookup, NoAnswer
 
@@ -25,7 +25,6 @@ __all__ = [
     "EnvironmentProvider",
     "Explicit",
     "ExplicitProvider",
-    "is_ecr_host",
     "read_password_file",
     "variable_name",
 ]
@@ -33,10 +32,6 @@ __all__ = [
 IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - a marker, not a secret
 """The user name that marks a secret as an identity token (docker-credential-helpers)."""
 
-_ECR_HOST = re.compile(
-    r"(?:\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]+\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)"
-    r"|public\.ecr\.aws)(?::\d+)?"
-)
 _LARGEST_PASSWORD_FILE = 64 * 1024  # bytes; a bigger one is the wrong file
 
 
@@ -118,11 +113,6 @@ def variable_name(target: str, part: str) -> str:
     return f"CI_REGISTRY_{target.upper().replace('-', '_')}_{part}"
 
 
-def is_ecr_host(host: str) -> bool:
-    """Is this `host[:port]` one of Amazon ECR's registries, private or public?"""
-    return _ECR_HOST.fullmatch(host) is not None
-
-
 def read_password_file(path: Path, place: str) -> str:
     """The password in a file, without the line end. `place` is the variable or key that named the file.
 
@@ -186,7 +176,7 @@ def _from_variable(host: str, username: str, part: str, name: str, value: str) -
         )
     if part == "TOKEN":
         value = value.strip()
-        if not username and not is_ecr_host(host):
+        if not username and ecr_host(host) is None:
             return Credential("", "", registry_token=value, source=source)
     return _credential(host, username, value, source, name)
 
@@ -194,7 +184,7 @@ def _from_variable(host: str, username: str, part: str, name: str, value: str) -
 def _credential(host: str, username: str, secret: str, source: str, place: str) -> Credential:
     """A credential out of a user name and a secret, in whichever of the documented forms the secret comes."""
     remember_secret(secret)
-    if is_ecr_host(host):
+    if ecr_host(host) is not None:
         username, secret = _decode_ecr(secret) or (username or "AWS", secret)
     if not username:
         raise ConfigError(

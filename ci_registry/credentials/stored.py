@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ..adapters.keychain import Entry, Keychain, KeychainUnavailable
 from ..errors import AccessError, StorageError, UsageError
+from ..model.ecr_hosts import ecr_host
 from .chain import Credential, Lookup, NoAnswer, Unavailable, registry_key
 from .docker_config import (
     DockerConfig,
@@ -26,7 +27,6 @@ from .docker_config import (
     read_json_object,
     server_key,
 )
-from .environment import is_ecr_host
 from .helper import OURSELVES, Helper, credential_of, protocol_pair
 
 __all__ = ["DockerConfigStore", "KeyringProvider", "KeyringStore", "Store"]
@@ -61,7 +61,7 @@ class KeyringProvider:
 
 
 def _is_expired_ecr_token(host: str, entry: Entry) -> bool:
-    if entry.username != "AWS" or entry.stored is None or not is_ecr_host(host):
+    if entry.username != "AWS" or entry.stored is None or ecr_host(host) is None:
         return False
     return time.time() - entry.stored > _ECR_TOKEN_SECONDS
 

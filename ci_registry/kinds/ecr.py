@@ -10,11 +10,11 @@ from typing import Any
 
 from ..adapters.aws import Aws, AwsAccess, NewRepository
 from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError
+from ..model.ecr_hosts import PUBLIC_HOST, EcrHost, ecr_host, private_host
 from ..transport.exchange import Reply
 from ..transport.origin import Origin
 from ..transport.problem import diagnostics
 from .base import Connections
-from .ecr_hosts import PUBLIC_HOST, EcrHost, ecr_host, private_host
 from .ecr_tokens import EcrAuthoriser, EcrTokens
 from .endpoint import Endpoint
 from .plain import PlainRegistry

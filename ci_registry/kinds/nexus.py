@@ -179,6 +179,10 @@ class Nexus(PlainRegistry):
         pull = self.__dict__.get("_pull_endpoint")
         return [*super()._endpoints(), *([pull] if pull is not None else [])]
 
+    def reading_endpoints(self) -> dict[str, Endpoint]:
+        pull = {} if self._pull_route is None else {"pull_url": self._pull_endpoint}
+        return {**super().reading_endpoints(), **pull}
+
     # -- refusals ------------------------------------------------------------------------------------------------
 
     def explain(self, reply: Reply, failed: CiRegistryError) -> CiRegistryError:

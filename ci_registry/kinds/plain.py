@@ -187,6 +187,10 @@ class PlainRegistry:
             on_reply=None,
         )
 
+    def reading_endpoints(self) -> dict[str, Endpoint]:
+        """The addresses, besides its own, that images are read from, by the key that says so in the configuration."""
+        return {} if self._mirror is None else {"mirror": self._mirror}
+
     def _endpoints(self) -> list[Endpoint]:
         """The endpoints that were needed so far."""
         made = (*(self.__dict__.get(name) for name in ("endpoint", "_mirror")), *self._parts.values())

@@ -8,8 +8,8 @@ from ..credentials import standard_providers
 from ..credentials.chain import ANONYMOUS, Chain, Credential, Lookup, registry_key
 from ..errors import AccessError, ConfigError
 from ..kinds.base import OpenTarget
-from ..kinds.ecr_hosts import ecr_host
 from ..kinds.settings import NexusTarget
+from ..model.ecr_hosts import ecr_host
 from .places import Places
 
 __all__ = ["host_credential"]

@@ -15,9 +15,9 @@ from msgspec import Struct
 from ..credentials.chain import Chain, registry_key
 from ..errors import ConfigError, NotFoundError, UsageError
 from ..kinds.base import Connections, OpenTarget
-from ..kinds.ecr_hosts import ecr_host
 from ..kinds.settings import EcrTarget, HubTarget, RegistryTarget, TargetSettings
 from ..model.descriptor import Digest
+from ..model.ecr_hosts import ecr_host
 from ..model.reference import DOCKER_HUB, Reference
 from ..targets.base import Target
 from ..transport.limiter import Limiter

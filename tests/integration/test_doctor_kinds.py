@@ -14,6 +14,7 @@ from tests.support.doctor import codes, diagnose, only, produces
 from tests.support.ecr import ACCOUNT, FakeEcr
 from tests.support.fake_hub import FakeHub
 from tests.support.fake_nexus import FakeNexus
+from tests.support.process import free_port
 
 HOST = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
 ADMIN = "secret-of-the-admin"
@@ -53,6 +54,22 @@ def test_the_port_of_the_web_interface(nexus: FakeNexus) -> None:
     finding = only(of_nexus(nexus, url=nexus.url), "nexus-ui-port")
     assert finding.exit == 2
     assert finding.cures[0].lines == [f"url: {nexus.https}", f"api: {nexus.url}"]
+
+
+@produces("pull-address-down")
+def test_an_address_to_pull_from_that_is_not_there(nexus: FakeNexus) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    finding = only(of_nexus(nexus, pull_url=address), "pull-address-down")
+    assert finding.exit == 7
+    assert f"{address}/v2/" in finding.seen
+    assert finding.cures[-1].lines == ["or correct `pull_url:` of target nexus, or take it out"]
+
+
+def test_an_address_to_pull_from_that_answers(nexus: FakeNexus) -> None:
+    report = of_nexus(nexus, pull_url=nexus.http)
+    assert codes(report) == []
+    seen = [each.seen for each in report.targets[0].findings if each.step == "reading"]
+    assert seen == [f"{nexus.http} (pull_url) answers"]
 
 
 @produces("nexus-starting")

@@ -205,3 +205,22 @@ def test_nginx_does_not_say_https(registry: RegistrySpace) -> None:
         target = {"kind": "registry", "url": f"https://127.0.0.1:{nginx.port}", "ca": str(authority.certificate)}
         report = diagnose({"dev": target}, f"dev:{registry.repository()}", writing=True, environ=dict(os.environ))
     assert only(report, "wrong-forwarded-proto").cures[0].lines == ["proxy_set_header X-Forwarded-Proto $scheme;"]
+
+
+@produces("mirror-down")
+def test_a_mirror_that_is_not_there(registry: RegistrySpace) -> None:
+    mirror = f"http://127.0.0.1:{free_port()}"
+    report = diagnose({"dev": {"kind": "registry", "url": f"http://{registry.host}", "mirror": mirror}})
+    finding = only(report, "mirror-down")
+    assert finding.severity == "warning"
+    assert f"{mirror}/v2/" in finding.seen
+    assert finding.cures[-1].lines == ["or take `mirror:` out of target dev"]
+
+
+def test_a_mirror_that_answers(registry: RegistrySpace) -> None:
+    address = f"http://{registry.host}"
+    report = diagnose({"dev": {"kind": "registry", "url": address, "mirror": address}})
+    assert codes(report) == []
+    assert [each.seen for each in report.targets[0].findings if each.step == "reading"] == [
+        f"{address} (mirror) answers"
+    ]

@@ -161,10 +161,10 @@ def test_nginx_in_front_of_a_registry(site: Site) -> None:
 
 def test_a_cache_and_its_proxy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     make_squid_image(site.daemon)
-    port, cache_port = free_port(), free_port()
+    port, cache_port, proxy_port = free_port(), free_port(), free_port()
     assert site.provision("registry", "--port", str(port), "--up", "--write-config").code == 0
     assert site.run("push", IMAGE, "--target", "registry", "--repository", "team/app").code == 0
-    flags = ("--port", str(cache_port), "--upstream", f"http://registry:{port}")
+    flags = ("--port", str(cache_port), "--upstream", f"http://registry:{port}", "--proxy-port", str(proxy_port))
     made = site.provision("cache", *flags, "--up", "--write-config")
     assert made.code == 0, made.err
     copied = site.run("copy", "cache:team/app:1", "oci:pulled:1")
@@ -174,6 +174,7 @@ def test_a_cache_and_its_proxy(site: Site, monkeypatch: pytest.MonkeyPatch) -> N
     assert "the registry takes no pushes" in refused.out
     assert "over TLS the proxy sees no content" in made.out
     proxy = next(line for line in made.out.splitlines() if "the proxy is used" in line).partition("`proxy: ")[2]
+    assert proxy.partition("`")[0].endswith(f":{proxy_port}")
     handler = urllib.request.ProxyHandler({"http": proxy.partition("`")[0]})
     with urllib.request.build_opener(handler).open(f"http://{gateway(site)}:{port}/v2/", timeout=10) as answer:
         assert answer.status == 200

@@ -118,10 +118,11 @@ class Case(Struct, eq=False):
             with contextlib.suppress(*NETWORK_ERRORS):
                 connection.close()
 
-    def client(self, *, logged_in: bool) -> Client:
-        """A client that tries once; it is closed with the case."""
-        login = self.endpoint.login if logged_in else None
-        once = replace(self.endpoint, login=login, retry_seconds=0.0, _client=None, _lock=threading.Lock())
+    def client(self, endpoint: Endpoint | None = None, *, logged_in: bool = True) -> Client:
+        """A client, of the target's own address unless told otherwise, that tries once; it is closed with the case."""
+        endpoint = endpoint or self.endpoint
+        login = endpoint.login if logged_in else None
+        once = replace(endpoint, login=login, retry_seconds=0.0, _client=None, _lock=threading.Lock())
         client = once.client
         client.answer_seconds = max(self.patience_seconds, 10.0)
         self._clients.append(client)

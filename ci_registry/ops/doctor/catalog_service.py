@@ -193,4 +193,21 @@ ENTRIES = (
         "`delete` and `prune` will be refused",
         (edit("the registry's environment", "REGISTRY_STORAGE_DELETE_ENABLED=true"),),
     ),
+    Entry(
+        "mirror-down",
+        "reading",
+        "warning",
+        "the mirror can't be used",
+        "images are read from the registry itself meanwhile: slower, and counted against its limits",
+        (do("{hint}"), do("or take `mirror:` out of target {target}")),
+    ),
+    Entry(
+        "pull-address-down",
+        "reading",
+        "error",
+        "the address to pull from can't be used",
+        "pushes to {url} may arrive, and whoever reads them through {address} gets nothing",
+        (do("{hint}"), do("or correct `pull_url:` of target {target}, or take it out")),
+        7,
+    ),
 )

@@ -7,8 +7,8 @@ import re
 from ...adapters.aws import Aws, AwsAccess
 from ...errors import CiRegistryError
 from ...kinds.ecr import EcrRegistry
-from ...kinds.ecr_hosts import ecr_host
 from ...kinds.settings import EcrTarget
+from ...model.ecr_hosts import ecr_host
 from ...transport.exchange import Reply
 from .case import Case
 from .catalog import find

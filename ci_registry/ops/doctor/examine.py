@@ -20,6 +20,7 @@ from .findings import DoctorReport, Finding, MachineCheck, TargetCheck, fine, wo
 from .kinds import limits, nexus
 from .login import login
 from .machine import CERTS_D, machine
+from .reading import reading
 from .rights import pull, push
 from .service import clock, service
 from .speaking import protocol
@@ -45,6 +46,7 @@ STEPS: tuple[Step, ...] = (
     pull,
     push,
     abilities,
+    reading,
 )
 """In the order in which they are taken; an error ends it."""
 

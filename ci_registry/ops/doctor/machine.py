@@ -13,8 +13,8 @@ from pathlib import Path
 from ...adapters.keychain import Keychain, KeychainUnavailable
 from ...credentials.chain import registry_key
 from ...credentials.docker_config import DockerConfig, config_paths, read_docker_config
-from ...credentials.environment import is_ecr_host
 from ...errors import CiRegistryError
+from ...model.ecr_hosts import ecr_host
 from .catalog import find
 from .findings import Finding, fine, note
 from .surroundings import Surroundings
@@ -130,7 +130,7 @@ def _entries(config: DockerConfig) -> Iterator[Finding]:
         if len(keys) > 1:
             listed = " and ".join(sorted(keys))
             yield find("docker-config-doubled", f"{config.path} has {listed}", keys=listed, host=host)
-        elif is_ecr_host(host) and config.auths[keys[0]].get("auth"):
+        elif ecr_host(host) is not None and config.auths[keys[0]].get("auth"):
             yield find("docker-config-stale", f"{config.path} has a token for {host}", key=keys[0], host=host)
     mode = config.path.stat().st_mode & 0o777
     if mode & 0o044 and any(entry.get("auth") for entry in config.auths.values()):

@@ -13,7 +13,6 @@ from .rendering import compose_text, render
 __all__ = ["SQUID_IMAGE", "plan_cache"]
 
 SQUID_IMAGE = "ubuntu/squid:latest"
-_SQUID_PORT = 3128
 
 
 def plan_cache(options: Options) -> Provision:
@@ -24,7 +23,12 @@ def plan_cache(options: Options) -> Provision:
         "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "/var/lib/registry",
         "REGISTRY_PROXY_REMOTEURL": options.upstream,
     }
-    values = {"name": options.name, "port": options.port, "upstream": options.upstream, "squid_port": _SQUID_PORT}
+    values = {
+        "name": options.name,
+        "port": options.port,
+        "upstream": options.upstream,
+        "squid_port": options.proxy_port,
+    }
     files = [
         PlannedFile("registry.env", env_text(environment), is_secret=True),
         PlannedFile("squid.conf", render("squid.conf", values)),
@@ -44,7 +48,7 @@ def plan_cache(options: Options) -> Provision:
 
 
 def _proxy_url(options: Options) -> str:
-    return f"http://{options.dialled.rpartition(':')[0]}:{_SQUID_PORT}"
+    return f"http://{options.dialled.rpartition(':')[0]}:{options.proxy_port}"
 
 
 def _cache(options: Options, environment: dict[str, str]) -> Container:
@@ -68,7 +72,7 @@ def _squid(options: Options, content: str) -> Container:
         network=options.network,
         folder=options.folder,
         mounts=(Mount("squid.conf", "/etc/squid/squid.conf"),),
-        ports=(PublishedPort(_SQUID_PORT, _SQUID_PORT, options.addresses),),
+        ports=(PublishedPort(options.proxy_port, options.proxy_port, options.addresses),),
         aliases=(f"{options.name}-proxy",),
         content=content,
     )

@@ -36,6 +36,8 @@ class Options(Struct, frozen=True):
     image: str = ""
     listen: tuple[str, ...] = ()
     upstream: str = "https://registry-1.docker.io"
+    proxy_port: int = 3128
+    """Where the squid of a cache listens."""
     pkcs12: bool = False
     accept_eula: bool = False
 

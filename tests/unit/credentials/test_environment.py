@@ -12,7 +12,6 @@ from ci_registry.credentials.environment import (
     EnvironmentProvider,
     Explicit,
     ExplicitProvider,
-    is_ecr_host,
     variable_name,
 )
 from ci_registry.errors import ConfigError
@@ -72,23 +71,6 @@ def test_ecr_takes_the_bare_password_as_well(part: str) -> None:
 
 def test_elsewhere_an_ecr_token_is_just_a_password() -> None:
     assert from_environment(USERNAME="bob", PASSWORD=ECR_TOKEN) == Credential("bob", ECR_TOKEN)
-
-
-@pytest.mark.parametrize(
-    "host, yes",
-    [
-        (ECR, True),
-        ("123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com", True),
-        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", True),
-        ("123456789012.dkr-ecr.eu-west-1.on.aws", True),
-        ("public.ecr.aws", True),
-        (f"{ECR}.evil.example", False),
-        ("12345.dkr.ecr.eu-west-1.amazonaws.com", False),
-        ("ecr", False),
-    ],
-)
-def test_which_hosts_are_ecr(host: str, yes: bool) -> None:
-    assert is_ecr_host(host) is yes
 
 
 @pytest.mark.parametrize(

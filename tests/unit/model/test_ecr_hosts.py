@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ci_registry.kinds.ecr_hosts import EcrHost, ecr_host, private_host
+from ci_registry.model.ecr_hosts import EcrHost, ecr_host, private_host
 
 A = "123456789012"
 
