@@ -11,6 +11,7 @@ import http.client
 import json
 import re
 import ssl
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +95,7 @@ class Wire:
 
     def stream(self, url: str, piece_bytes: int = 1 << 20) -> Iterator[bytes]:
         """The body of a GET in pieces, whatever its size; raises `WireError` unless 200."""
-        probe = self.request("GET", url, headers={"Range": "bytes=0-0"})
+        probe = self._probe(url)
         if probe.status not in (200, 206, 416):
             raise WireError(f"GET {url}: {probe.status}: {probe.body[:300]!r}")
         connection, reply = self._send("GET", probe.url, None, self._headers_for(probe.url))
@@ -105,6 +106,15 @@ class Wire:
                 yield piece
         finally:
             connection.close()
+
+    def _probe(self, url: str, tries: int = 3) -> Answer:
+        """Where the blob is, after redirects. docker-registry as a cache says 500 now and then while it stores one."""
+        for left in reversed(range(tries)):
+            probe = self.request("GET", url, headers={"Range": "bytes=0-0"})
+            if probe.status != 500 or not left:
+                break
+            time.sleep(0.2)
+        return probe
 
     def _once(self, method: str, url: str, body: Body, headers: Mapping[str, str]) -> Answer:
         full = urljoin(self.base_url + "/", url)
