@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from msgspec import Struct
 
 from ..errors import CiRegistryError, NotFoundError, RemoteError
-from ..model.descriptor import Descriptor
+from ..model.descriptor import Descriptor, Digest
 from ..model.manifest import is_foreign
 from ..targets.base import Location, Mounted, Present, Session, Source, Target, Writer, offers
 from ..targets.prepared import TakesNotes
@@ -48,6 +48,11 @@ class MountHints(Protocol):
 
 class _Blob(Waiting):
     """A blob wanted at one destination."""
+
+
+_THERE = _Blob()
+"""Stands for every blob that has arrived."""
+_THERE.done()
 
 
 class _Want(Struct, eq=False):
@@ -206,6 +211,16 @@ class BlobMoves:
         ):
             self._run.event(Event(outcome, target.location.name, blob.digest, count=blob.size))
         want.blob.done()
+        if want.blob.error is None:
+            self._forget(target.location, blob.digest, want.blob)
+
+    def _forget(self, place: Location, digest: Digest, blob: _Blob) -> None:
+        """Only that it is there need be known of a blob from now on."""
+        with self._lock:
+            self._blobs[place.store, place.repository, digest] = _THERE
+            repository, first = self._first_at[place.store, digest]
+            if first is blob:
+                self._first_at[place.store, digest] = repository, _THERE
 
     # -- bytes ---------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,14 @@ class Beside:
         return True
 
 
+def _nobody(_: Feed) -> None:
+    pass
+
+
+def _not_wanted() -> bool:
+    return False
+
+
 class Feed(Struct, eq=False):
     """A destination of a transfer, and how it went: `outcome` or `error` is set at the end, and `on_end` told, once.
 
@@ -51,7 +59,7 @@ class Feed(Struct, eq=False):
     session: Session | None = None
     outcome: str = ""
     error: CiRegistryError | None = None
-    on_end: Callable[[Feed], None] = lambda _: None
+    on_end: Callable[[Feed], None] = _nobody
     is_wanted: Callable[[], bool] = lambda: True
     reached: int = 0
     """Up to which byte the destination had it when its writer was opened."""
@@ -73,6 +81,11 @@ class Feed(Struct, eq=False):
     @property
     def is_open(self) -> bool:
         return not self.outcome and self.error is None
+
+    def tell_end(self) -> None:
+        """It is over. Whom it tells is forgotten: who looks after a feed also holds it, and there are thousands."""
+        tell, self.on_end, self.is_wanted = self.on_end, _nobody, _not_wanted
+        tell(self)
 
     def take(self, writer: Writer) -> bool:
         """Have a writer; False, and the upload is cancelled, when nobody waits for it any more."""

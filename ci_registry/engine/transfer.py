@@ -238,12 +238,12 @@ class Transfer(Struct):
     def _failed(self, feed: Feed, error: CiRegistryError) -> None:
         feed.error = error.on("target", feed.target.location.name)
         feed.abandon()
-        feed.on_end(feed)
+        feed.tell_end()
 
     def _ended(self, feed: Feed, outcome: str) -> None:
         feed.outcome, feed.writer, feed.broken = outcome, None, None
         self.on_session(feed, None)
-        feed.on_end(feed)
+        feed.tell_end()
 
 
 def _active(feeds: list[Feed]) -> list[Feed]:

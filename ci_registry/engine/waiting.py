@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import CiRegistryError
 
@@ -57,6 +57,10 @@ class Gather(Generic[T]):
             self._remind(PATIENCE_SECONDS, lambda: self._go_on(patient=False))
 
 
+_NOBODY: list[Any] = []
+"""Of whatever is over; nothing is ever put into it."""
+
+
 class Waiting:
     """Something that is ready once all it waits for is done, and that fails once at most.
 
@@ -92,7 +96,8 @@ class Waiting:
     def wait_for(self, other: Waiting) -> None:
         self.hold()
         with other._lock:
-            other._waiters.append(self)
+            if not other.is_over:
+                other._waiters.append(self)
         other.on_end(self.release, self.fail)
 
     @property
@@ -128,8 +133,8 @@ class Waiting:
             if self.is_over:
                 return
             self.is_over, self.error = True, error
-            told, self._told = self._told, []
-            self._waiters = []
+            told = self._told
+            self._told, self._waiters = _NOBODY, _NOBODY  # thousands live as long as the run: let them be small
         for then, failed in told:
             if error is None:
                 then()
