@@ -192,7 +192,8 @@ class ImageCopy:
         if self.request.platform is not None:
             root = self._pick(root, self.request.platform)
         self.root = root
-        self._run.event(Event("resolved", source.location.name, root.digest, str(reference), root.size))
+        tag = reference if isinstance(reference, str) else ""
+        self._run.event(Event("resolved", source.location.name, root.digest, tag, root.size))
         with self._run.lock:
             self._followed.update((root.digest, delivery.where) for delivery in self.deliveries)
         wanting = [delivery for delivery in self.deliveries if delivery.error is None]

@@ -69,6 +69,8 @@ def test_a_second_push_saves_nothing_and_sends_no_blob(
     before = len(registry.requests())
     ran = machine.ci("push", "twice:1", "--target", "dev", "-v")
     assert digest_of(ran) == first
+    assert f"docker-daemon:twice:1 {first}" in ran.err
+    assert "Descriptor(" not in ran.err
     made = registry.requests()[before:]
     assert not [line for line in made if line.method in ("POST", "PATCH", "PUT")]
     assert len(made) <= 6
