@@ -14,7 +14,7 @@ from ci_registry.ops.doctor import surroundings
 from tests.support.docker_registry import DockerRegistry
 from tests.support.doctor import OddAuthority, codes, diagnose, only, produces, run_isolated, write_targets
 from tests.support.fake_nexus import FakeNexus
-from tests.support.process import free_port
+from tests.support.process import free_port, wait_until
 from tests.support.servers import Squid, htpasswd
 from tests.support.spaces import RegistrySpace
 
@@ -172,7 +172,7 @@ def test_a_proxy_that_tunnels_to_443_alone(secure: DockerRegistry) -> None:
     with Squid(SQUID_RULES) as squid:
         target = {"kind": "registry", "url": secure.url, "proxy": squid.url}
         finding = only(diagnose({"dev": target}), "proxy-refuses")
-        assert ("CONNECT", secure.host, 403) in squid.requests()
+        wait_until(lambda: ("CONNECT", secure.host, 403) in squid.requests(), "squid's log")
     assert finding.exit == 7
     assert finding.cures[0].lines == [f"acl SSL_ports port {secure.port}"]
 
