@@ -58,12 +58,9 @@ def ask(path: str, *words: str) -> tuple[dict[str, Any], str] | None:
         document = json.loads(body) if status.split()[1:2] == ["200"] else None
     except (OSError, ValueError):
         return None
-    version = next((value.strip() for name, _, value in map(_parted, fields) if name.lower() == "api-version"), "")
+    named = (field.partition(":") for field in fields)
+    version = next((value.strip() for name, _, value in named if name.lower() == "api-version"), "")
     return (document, version) if isinstance(document, dict) and version else None
-
-
-def _parted(field: str) -> tuple[str, str, str]:
-    return field.partition(":")
 
 
 def _exchange(path: str, target: str) -> bytes:

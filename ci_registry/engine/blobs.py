@@ -203,12 +203,7 @@ class BlobMoves:
 
     def _settle(self, group: _Group, want: _Want, outcome: EventKind) -> None:
         target, blob = want.target, group.descriptor
-        if not (
-            outcome == "present"
-            and offers(target, TakesNotes)
-            and isinstance(target, TakesNotes)
-            and target.is_noted(blob)
-        ):
+        if outcome != "present" or not _was_counted(target, blob):
             self._run.event(Event(outcome, target.location.name, blob.digest, count=blob.size))
         want.blob.done()
         if want.blob.error is None:
@@ -327,6 +322,11 @@ class BlobMoves:
         end = time.monotonic() + _CANCEL_SECONDS
         for each in cancelling:
             each.wait_for(max(0.0, end - time.monotonic()))
+
+
+def _was_counted(target: Target, blob: Descriptor) -> bool:
+    """Whether the target was told of the blob when it was brought there, ahead of this run."""
+    return offers(target, TakesNotes) and isinstance(target, TakesNotes) and target.is_noted(blob)
 
 
 def _not_wanted() -> CiRegistryError:
