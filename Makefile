@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/as-on-an-agent
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -48,14 +49,18 @@ test: test-deps check
 trust: test-deps venv
 	KILL_POINTS=$(KILL_POINTS) $(BIN)/pytest -n $(WORKERS) tests/trust $(PYTEST_ARGS)
 
-bench-peers: venv
+# What is measured is the package as it is installed on an agent: without what the tests and an editable installation add.
+bench-program: venv
+	rm -rf build $(INSTALLED)
+	$(PYTHON) -m venv $(INSTALLED)
+	$(INSTALLED)/bin/python -m pip install -q . < /dev/null
 	$(BIN)/python -m pip install -q -e '.[test,bench]' < /dev/null
 
-bench: bench-peers
-	$(BIN)/python -m tests.benchmarks --output docs/benchmarks $(BENCH_ARGS)
+bench: bench-program
+	PATH="$(CURDIR)/$(INSTALLED)/bin:$$PATH" $(BIN)/python -m tests.benchmarks --output docs/benchmarks $(BENCH_ARGS)
 
-bench-full: bench-peers
-	$(BIN)/python -m tests.benchmarks --full --runs 10 --output docs/benchmarks $(BENCH_ARGS)
+bench-full: bench-program
+	PATH="$(CURDIR)/$(INSTALLED)/bin:$$PATH" $(BIN)/python -m tests.benchmarks --full --runs 10 --output docs/benchmarks $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info build dist

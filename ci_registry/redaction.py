@@ -32,16 +32,26 @@ _QUERY_KEYS = (
 )
 _JSON_KEYS = "token|access_token|refresh_token|identitytoken|registrytoken|auth|password|secret|authorizationToken"
 _SCHEMES = "basic|bearer|digest|negotiate|aws4-hmac-sha256"
+# For each: one of these is in any text that the expression fits (in lower case), the expression, and what it becomes.
+# `re` compiles an expression when it is first used: most runs say nothing that has a secret's place.
 _BY_PLACE = (
     # `Authorization: Basic xyz`, also as the entry of a dict
-    (re.compile(rf"""(?i)(authorization['"]?\s*[:=]\s*b?['"]?(?:{_SCHEMES})\s+)[^\s'",]+"""), rf"\1{MASK}"),
-    (re.compile(r"""(?i)(x-registry-auth['"]?\s*[:=]\s*b?['"]?)[^\s'",]+"""), rf"\1{MASK}"),
+    (
+        ("authorization",),
+        rf"""(?i)(authorization['"]?\s*[:=]\s*b?['"]?(?:{_SCHEMES})\s+)[^\s'",]+""",
+        rf"\1{MASK}",
+    ),
+    (("x-registry-auth",), r"""(?i)(x-registry-auth['"]?\s*[:=]\s*b?['"]?)[^\s'",]+""", rf"\1{MASK}"),
     # a scheme followed by something that is no word: prose such as "basic authentication" stays
-    (re.compile(r"\b((?i:basic|bearer)\s+)(?=[a-z+/._~-]*[0-9A-Z])[A-Za-z0-9+/._~-]{16,}=*"), rf"\1{MASK}"),
+    (
+        ("basic", "bearer"),
+        r"\b((?i:basic|bearer)\s+)(?=[a-z+/._~-]*[0-9A-Z])[A-Za-z0-9+/._~-]{16,}=*",
+        rf"\1{MASK}",
+    ),
     # the user part of a URL, but for the words that our own hints have in its place
-    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)(?!(?-i:USER:PASSWORD)@)[^\s/?#@'\"]+@"), rf"\1{MASK}@"),
-    (re.compile(rf"(?i)((?:[?&;]|,\s*)(?:{_QUERY_KEYS})=)[^\s&;,#'\"<>]+"), rf"\1{MASK}"),
-    (re.compile(rf'(?i)("(?:{_JSON_KEYS})"\s*:\s*")(?:[^"\\]|\\.)+"'), rf'\1{MASK}"'),
+    (("@",), r"(?i)(\b[a-z][a-z0-9+.-]*://)(?!(?-i:USER:PASSWORD)@)[^\s/?#@'\"]+@", rf"\1{MASK}@"),
+    (("=",), rf"(?i)((?:[?&;]|,\s*)(?:{_QUERY_KEYS})=)[^\s&;,#'\"<>]+", rf"\1{MASK}"),
+    (('"',), rf'(?i)("(?:{_JSON_KEYS})"\s*:\s*")(?:[^"\\]|\\.)+"', rf'\1{MASK}"'),
 )
 
 
@@ -72,8 +82,10 @@ class Redactor:
         for form, expression in self._known:
             if form in text:
                 text = re.sub(expression, MASK, text)
-        for pattern, replacement in _BY_PLACE:
-            text = pattern.sub(replacement, text)
+        lower = text.lower()
+        for marks, expression, replacement in _BY_PLACE:
+            if any(mark in lower for mark in marks):
+                text = re.sub(expression, replacement, text)
         return text
 
 

@@ -11,6 +11,7 @@ A keyring can't list what it holds, so the hosts are kept in an entry of their o
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct
 
 from ..redaction import redact, shown
+from ..user_folders import state_file
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -121,9 +123,8 @@ class Keychain:
     @contextmanager
     def _process_lock(self) -> Iterator[None]:
         import filelock
-        import platformdirs
 
-        path = self._lock_file or platformdirs.user_state_path("ci-registry") / "keyring.lock"
+        path = self._lock_file or state_file("keyring.lock", os.environ)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = filelock.FileLock(path, timeout=self._time_limit_seconds / 2)

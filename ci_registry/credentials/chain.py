@@ -7,7 +7,6 @@ the next. A source that is there but broken raises, and that ends the search as 
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol, runtime_checkable
@@ -197,6 +196,8 @@ class Chain:
             if isinstance(result, Credential):
                 return result
             if isinstance(result, CiRegistryError):
+                import copy
+
                 # a copy: the caller may mark it with its side of a copy, and other threads get the same result
                 raise copy.copy(result) from result.__cause__
             if isinstance(result, Unavailable):

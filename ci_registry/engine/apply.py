@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from msgspec import Struct, field
 
 from ..errors import CiRegistryError, ConflictError, Interrupted, NotFoundError, UsageError
+from ..model.manifest import RECORD_TYPE
 from ..targets.base import Source, Target
 from ..transport.limiter import Limiter
 from ..transport.retry import Cancel
@@ -25,7 +26,6 @@ from .legs import Leg, Shard, held_now, legs_of
 from .plan import Arrival, Edge, Plan, SourceImage, reference_text
 from .policy import refusal
 from .receipt import Receipt, ReceiptEdge, advice_for, failure_of
-from .record import RECORD_TYPE
 from .recording import Recording
 from .tagging import Tagging, TagJournal
 

@@ -13,14 +13,14 @@ from msgspec import Struct, field
 
 from ..errors import UsageError
 from ..model.descriptor import Descriptor, Digest
-from ..model.manifest import Manifest
+from ..model.manifest import RECORD_TYPE, Manifest
 from ..targets.base import Referrers, Source, Target
 from .facts import ImageFacts, parse_time, read_facts
 from .fan_out import Workers
 from .plan import Arrival, Edge, Moves, SourceImage, Verdict, reference_text
 from .policy import Evidence, Rule, judge
 from .presence import Presence, Question
-from .record import RECORD_TYPE, records_of
+from .record import records_of
 from .tag_rules import IMMUTABLE, TagRules
 
 __all__ = ["Judging", "Wanted", "Wish", "check_collisions", "expand"]

@@ -15,13 +15,20 @@ from msgspec import Struct, field
 
 from ..errors import CiRegistryError, InputFileError, NotFoundError
 from ..model.descriptor import Descriptor, Digest, digest_of
-from ..model.manifest import EMPTY_CONFIG, EMPTY_CONFIG_BYTES, OCI_MANIFEST, Manifest, dump, parse_manifest
+from ..model.manifest import (
+    EMPTY_CONFIG,
+    EMPTY_CONFIG_BYTES,
+    OCI_MANIFEST,
+    RECORD_TYPE,
+    Manifest,
+    dump,
+    parse_manifest,
+)
 from ..targets.base import Mounted, Present, Referrers, Source, Target
 from .image_config import read_small
 
 __all__ = [
     "PREDICATE_TYPE",
-    "RECORD_TYPE",
     "Promoted",
     "Record",
     "make_record",
@@ -30,9 +37,6 @@ __all__ = [
     "records_of",
     "write_record",
 ]
-
-RECORD_TYPE = "application/vnd.ci-registry.promotion.v1+json"
-"""Artifact type of our promotion records: they belong to where they were made, and no copy takes them along."""
 
 PREDICATE_TYPE = "urn:ci-registry:promotion:v1"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

@@ -11,18 +11,18 @@ from ..errors import UsageError
 
 __all__ = ["is_referrer_tag", "matching", "newest_versions", "version_of", "version_range"]
 
-_COMPARISON = re.compile(
+_COMPARISON = (
     r"(?P<sign>>=|<=|!=|==|[><=^~])?\s*v?(?P<major>\d+)(?:\.(?P<minor>\d+|[xX*]))?(?:\.(?P<patch>\d+|[xX*]))?"
     r"(?:-(?P<pre>[0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?(?=[\s,]|$)"
 )
-_REFERRER_TAG = re.compile(r"sha(256|384|512)-[0-9a-f]{64}(\.[a-z]+)?")
+_REFERRER_TAG = r"sha(256|384|512)-[0-9a-f]{64}(\.[a-z]+)?"
 
 Test = Callable[[Any], bool]
 
 
 def is_referrer_tag(tag: str) -> bool:
     """Whether a tag only lists or holds what belongs to another image: the fallback tag, cosign's signatures."""
-    return bool(_REFERRER_TAG.fullmatch(tag))
+    return bool(re.fullmatch(_REFERRER_TAG, tag))
 
 
 def matching(names: Iterable[str], *, glob: str | None = None, regex: str | None = None) -> list[str]:
@@ -69,7 +69,7 @@ def version_range(text: str) -> Test:
     names_prerelease = False
     rest = text.replace(",", " ").strip()
     while rest and rest != "*":
-        match = _COMPARISON.match(rest)
+        match = re.match(_COMPARISON, rest)
         if match is None:
             raise _not_a_range(text)
         tests.append(_test(match))

@@ -11,15 +11,13 @@ from msgspec.structs import replace
 from ..engine.copy import CopyRequest, Destination, ImageCopy, Run, check_distinct
 from ..engine.delivery import Delivery, TagGuard
 from ..engine.events import Event
-from ..engine.record import RECORD_TYPE
 from ..engine.rehearsal import Rehearsal
-from ..engine.selectors import is_referrer_tag
-from ..engine.tag_rules import TagRules
-from ..errors import CiRegistryError, ConflictError, PartialError, UsageError
+from ..errors import CiRegistryError, PartialError, UsageError
 from ..kinds.base import Metered
 from ..kinds.settings import TargetSettings
 from ..model.descriptor import Descriptor, Platform
-from ..targets.base import Lister, Source, Target
+from ..model.manifest import RECORD_TYPE
+from ..targets.base import Lister, Source
 from .destinations import Destinations
 from .places import Place, Places
 from .results import CopiedImage, CopyReport, Delivered, error_report
@@ -33,7 +31,6 @@ __all__ = [
     "landings",
     "own_tags",
     "shown_place",
-    "tag_guard",
 ]
 
 
@@ -126,8 +123,7 @@ class CopyJob:
         settings = _settings(self._places, landing.place)
         if not self._dry_run and settings is not None:
             self._places.open_target(landing.place).prepare_repository(landing.place.repository)
-        guard = tag_guard(settings) if settings is not None else None
-        return Destination(Rehearsal(target) if self._dry_run else target, landing.tags, guard)
+        return Destination(Rehearsal(target) if self._dry_run else target, landing.tags, _guard(settings))
 
     def carry_out(self) -> tuple[CopyReport, CiRegistryError | None]:
         """Copy. The second part of the answer is what the run failed with; an interruption raises `Interrupted`."""
@@ -178,33 +174,16 @@ def _request(order: CopyOrder, opened: Opened, destinations: Sequence[Destinatio
     )
 
 
+def _guard(settings: TargetSettings | None) -> TagGuard | None:
+    if settings is None or not (settings.immutable_tags or settings.protected_tags):
+        return None
+    from .tag_guard import tag_guard
+
+    return tag_guard(settings)
+
+
 def _settings(places: Places, place: Place) -> TargetSettings | None:
     return places.open_target(place).settings if place.transport in ("target", "docker") else None
-
-
-def tag_guard(settings: TargetSettings) -> TagGuard | None:
-    """Refuses to move tags that the target calls immutable or protected: the same digest is no move."""
-    rules = TagRules.of(settings.immutable_tags, settings.protected_tags)
-    if not rules.immutable and not rules.protected:
-        return None
-
-    def guard(target: Target, tag: str, found: Descriptor | None, wanted: Descriptor) -> None:
-        if found is None or found.digest == wanted.digest:
-            return
-        if rules.is_immutable(tag):
-            why, hint = "immutable (immutable_tags", "push under another tag"
-        elif rules.is_protected(tag):
-            why, hint = "protected (protected_tags", "move it with `ci-registry promote`, which leaves a record"
-        else:
-            return
-        raise ConflictError(
-            f"moving the tag {target.location.name}:{tag} was refused: it is {why} of target '{settings.name}') "
-            f"and holds {found.digest}, not {wanted.digest}",
-            hint=hint,
-            target=settings.name,
-        )
-
-    return guard
 
 
 def _copied(order: CopyOrder, image: ImageCopy) -> CopiedImage:
@@ -260,6 +239,8 @@ def own_tags(source: Source) -> tuple[list[str], int]:
     """
     if not isinstance(source, Lister):
         raise UsageError(f"{source.location.name} can't list its tags", hint="name the tag to copy")
+    from ..engine.selectors import is_referrer_tag
+
     tags = source.tags()
     own = [tag for tag in tags if not is_referrer_tag(tag)]
     return own, len(tags) - len(own)

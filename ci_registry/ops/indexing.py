@@ -9,15 +9,14 @@ from msgspec.structs import replace
 from ..engine.copy import CopyRequest, Destination, Run
 from ..engine.events import Event
 from ..engine.image_config import read_config
-from ..engine.record import RECORD_TYPE
 from ..engine.rehearsal import Rehearsal
 from ..errors import UsageError
 from ..model.descriptor import Descriptor, Platform
-from ..model.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, Manifest, dump, parse_manifest
+from ..model.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, RECORD_TYPE, Manifest, dump, parse_manifest
 from ..targets.base import Source
-from .copying import tag_guard
 from .places import Place, Places
 from .results import CopiedImage, CopyReport, Delivered
+from .tag_guard import tag_guard
 
 __all__ = ["create_index"]
 

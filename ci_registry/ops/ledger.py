@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import CiRegistryError
 from ..model.descriptor import Descriptor, Digest
 from ..targets.prepared import KnownBlob
+from ..user_folders import cache_file
 
 __all__ = ["Ledger", "ledger_path"]
 
@@ -32,9 +33,7 @@ _Entries = dict[str, list[dict[str, Any]]]
 
 def ledger_path() -> Path:
     """Where the file lies for this user."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("ci-registry") / "layers.json"
+    return cache_file("layers.json", os.environ)
 
 
 class Ledger:

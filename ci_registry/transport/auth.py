@@ -13,18 +13,20 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct, field
 
 from ..errors import AccessError, RemoteError
 from ..redaction import remember_secret, shown
-from .challenge import Challenge, check_realm, parse_challenges, preferred
 from .exchange import Reply
 from .http import Scopes
 from .origin import Origin
 from .problem import diagnostics
+
+if TYPE_CHECKING:
+    from .challenge import Challenge
 
 __all__ = [
     "Login",
@@ -270,6 +272,8 @@ class RegistryAuthoriser:
 
     def _ask_token(self, scopes: Scopes, login: Login) -> Token:
         assert self._challenge is not None  # noqa: S101 - only reached after a challenge
+        from .challenge import check_realm
+
         service = check_realm(self._challenge.parameters["realm"], self._origin)
         flow = token_flow(self._challenge, scopes, login, self._clock)
         reply: Reply | None = None
@@ -290,6 +294,8 @@ class RegistryAuthoriser:
         """Learn from a 401. True when another try makes sense; raises `AccessError` when the credential is refused."""
         if reply.status != 401:
             return False
+        from .challenge import parse_challenges, preferred
+
         challenge = preferred(parse_challenges(reply.header_values("WWW-Authenticate")))
         if challenge is None:
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import string
 from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
@@ -14,6 +13,7 @@ from ..errors import UsageError
 __all__ = ["Origin", "is_loopback", "normal_url"]
 
 _PORTS = {"http": 80, "https": 443}
+_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _AUTHORITY_END = re.compile("[/?#]|$")
 
 
@@ -63,7 +63,7 @@ def normal_url(url: str) -> str:
     rest = url.partition("://")[2]
     match = _AUTHORITY_END.search(rest)
     path = rest[match.start() :].partition("#")[0] if match else ""
-    path = quote(path, safe=string.punctuation, encoding="latin-1", errors="replace")
+    path = quote(path, safe=_PUNCTUATION, encoding="latin-1", errors="replace")
     return f"{origin}{'' if path.startswith('/') else '/'}{path}"
 
 

@@ -14,7 +14,7 @@ from .sources import ROOT, files, imports
 
 # From the bottom to the top; those in one line do not know each other.
 LAYERS = (
-    {"errors", "redaction", "_version"},
+    {"errors", "redaction", "user_folders", "_version"},
     {"model"},
     {"transport", "adapters"},
     {"credentials"},

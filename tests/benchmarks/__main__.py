@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.process import temporary_directory
 
 from . import report, rows_copy, rows_daemon, rows_promote, rows_start, rows_tags
-from .contestants import present_peers
+from .contestants import our_program, present_peers
 from .measuring import Bench
 from .rows import Result, Row
 from .servers import Servers
@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     rows = _chosen(given.rows, given.full)
     results: dict[str, Result] = {}
     with Servers() as servers:
+        _say(f"measured: {our_program()}")
         _say(f"registries: {servers.program} {servers.version}, storage on /dev/shm")
         for name, version in present_peers().items():
             _say(f"{name}: {version or 'not on PATH, so not measured'}")

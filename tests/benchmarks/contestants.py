@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 __all__ = [
     "OURS",
@@ -15,6 +16,8 @@ __all__ = [
     "Peer",
     "crane_copy",
     "oras_copy",
+    "our_interpreter",
+    "our_program",
     "ours",
     "present_peers",
     "regctl_copy",
@@ -70,9 +73,23 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
+@functools.cache
+def our_program() -> Path:
+    """The `ci-registry` on PATH, as anybody starts it."""
+    found = shutil.which("ci-registry")
+    if found is None:
+        raise SystemExit("ci-registry is not on PATH: use `make bench`, which installs it, or put .venv/bin there")
+    return Path(found)
+
+
+def our_interpreter() -> str:
+    """The Python that it runs in: what a start costs is counted in starts of that one."""
+    with our_program().open(encoding="utf-8") as script:
+        return script.readline().removeprefix("#!").strip()
+
+
 def ours(*arguments: str) -> list[str]:
-    """`ci-registry ARGUMENTS`, started as anybody starts it."""
-    return [sys.executable, "-m", "ci_registry", *arguments]
+    return [str(our_program()), *arguments]
 
 
 def _skopeo(command: str) -> list[str]:

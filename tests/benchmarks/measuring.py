@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.support.docker_registry import AccessLogLine
 
-from .servers import ROOT, Servers
+from .servers import Servers
 
 __all__ = ["Bench", "Contestant", "Run", "Series", "Traffic", "Trial"]
 
@@ -229,7 +229,6 @@ def _clean_environment(home: str) -> dict[str, str]:
         "XDG_RUNTIME_DIR": home,
         "DOCKER_CONFIG": f"{home}/.docker",
         "REGISTRY_AUTH_FILE": f"{home}/auth.json",
-        "PYTHONPATH": str(ROOT),
         "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
         "LANG": "C.UTF-8",
     }

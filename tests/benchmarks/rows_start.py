@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from .contestants import OURS, crane_copy, ours
+from .contestants import OURS, crane_copy, our_interpreter, ours
 from .measuring import Bench, Command, Contestant, Trial
 from .rows import Goal, Result, Row, ratio
 from .rows_copy import fill, here
@@ -18,7 +16,7 @@ _BARE = "bare interpreter"
 
 def _start(bench: Bench) -> Result:
     contestants = [
-        Contestant(_BARE, lambda _: [[sys.executable, "-c", "pass"]]),
+        Contestant(_BARE, lambda _: [[our_interpreter(), "-c", "pass"]]),
         Contestant("--version", lambda _: [ours("--version")]),
         Contestant("--help", lambda _: [ours("--help")]),
         *here([Contestant("crane version", lambda _: [["crane", "version"]])]),
@@ -48,7 +46,7 @@ def _no_op(bench: Bench) -> Result:
 
     bench.once(promote)
     contestants = [
-        Contestant(_BARE, lambda _: [[sys.executable, "-c", "pass"]]),
+        Contestant(_BARE, lambda _: [[our_interpreter(), "-c", "pass"]]),
         Contestant(f"{OURS} promote", promote),
         Contestant(f"{OURS} copy", copy),
         *here([Contestant("crane", crane)]),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from string import Formatter
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -185,6 +184,8 @@ def _rename(value: str) -> None:
 
 def _fill(template: str, sample: Mapping[str, str]) -> str:
     """Fill in a template, whose fields may only be those of the sample."""
+    from string import Formatter
+
     cure = f"use {', '.join(f'{{{name}}}' for name in sample)}"
     try:
         pieces = list(Formatter().parse(template))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ...errors import ConfigError
+from ...user_folders import base_folder
 from .texts import expand_user
 
 __all__ = ["FILE_NAME", "SYSTEM_FILE", "find_file", "local_images"]
@@ -29,7 +30,7 @@ def find_file(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> P
 
 def local_images(environ: Mapping[str, str]) -> str:
     """The folder of the target `local`: below `$XDG_DATA_HOME` (XDG base directory specification), `~` not expanded."""
-    return f"{_base(environ, 'XDG_DATA_HOME', '~/.local/share')}/ci-registry/images"
+    return f"{base_folder('XDG_DATA_HOME', environ)}/ci-registry/images"
 
 
 def _named(file: Path, said_by: str) -> Path:
@@ -54,11 +55,5 @@ def _folders(cwd: Path) -> Iterator[Path]:
 def _user_files(environ: Mapping[str, str]) -> list[Path]:
     """The user's own file; none where the user has no home."""
     with contextlib.suppress(ConfigError):
-        return [expand_user(f"{_base(environ, 'XDG_CONFIG_HOME', '~/.config')}/ci-registry/config.yaml", environ)]
+        return [expand_user(f"{base_folder('XDG_CONFIG_HOME', environ)}/ci-registry/config.yaml", environ)]
     return []
-
-
-def _base(environ: Mapping[str, str], variable: str, default: str) -> str:
-    """A base directory; the specification says to ignore relative ones."""
-    said = environ.get(variable, "")
-    return said if said.startswith("/") else default
