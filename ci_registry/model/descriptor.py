@@ -5,14 +5,16 @@ Sizes are bytes. A `Descriptor` is immutable and hashable by (digest, size), so 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from ..errors import InputFileError, ReferenceSyntaxError
+
+if TYPE_CHECKING:
+    import hashlib
 
 __all__ = ["Descriptor", "Digest", "Platform", "digest_of", "new_hash"]
 
@@ -48,12 +50,16 @@ class Digest(str):
 
 def new_hash(algorithm: str) -> hashlib._Hash:
     """A fresh hash object for a digest's algorithm."""
+    import hashlib  # 3 ms for OpenSSL, which a run that finds nothing to do can spare
+
     return hashlib.new(algorithm)
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> Digest:
     """The digest of some bytes."""
-    return Digest(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
+    hashed = new_hash(algorithm)
+    hashed.update(content)
+    return Digest(f"{algorithm}:{hashed.hexdigest()}")
 
 
 class Platform(Struct, frozen=True):

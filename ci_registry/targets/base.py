@@ -7,16 +7,18 @@ are separate protocols, found by `isinstance` and never by asking what kind a pl
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from ..errors import IntegrityError, TransportError
 from ..model.descriptor import Descriptor, Digest, new_hash
 from ..model.manifest import Manifest
+
+if TYPE_CHECKING:
+    import hashlib
 
 __all__ = [
     "Deleter",

@@ -143,6 +143,7 @@ def test_what_we_make_ourselves_is_compact_and_in_order() -> None:
 
 def test_the_empty_config_is_the_specification_s() -> None:
     assert model.EMPTY_CONFIG.digest == "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    assert model.EMPTY_CONFIG.digest == digest_of(model.EMPTY_CONFIG_BYTES)
     assert model.EMPTY_CONFIG.size == len(model.EMPTY_CONFIG_BYTES) == 2
 
 
