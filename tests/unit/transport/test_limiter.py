@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ci_registry.transport.limiter import START, Limiter
 
 from .test_retry import Clock
 
 
 def test_it_starts_small_and_doubles_each_clean_round_up_to_the_most() -> None:
-    limiter = Limiter(20)
+    limiter = Limiter(30)
     assert limiter.limit == START
     for _ in range(START):
-        limiter.answered(0.01)
+        limiter.answered(0.04)
     assert limiter.limit == 2 * START
     for _ in range(100):
-        limiter.answered(0.01)
-    assert limiter.limit == 20
+        limiter.answered(0.04)
+    assert limiter.limit == 30
 
 
 def test_it_never_starts_above_the_most() -> None:
@@ -33,7 +35,7 @@ def test_a_complaint_halves_it_once_a_second_and_growth_is_slow_from_then_on() -
     limiter.throttled()
     assert limiter.limit == START // 4
     for _ in range(START // 4):
-        limiter.answered(0.01)
+        limiter.answered(0.04)
     assert limiter.limit == START // 4 + 1
     for _ in range(10):
         clock.now += 1
@@ -43,11 +45,19 @@ def test_a_complaint_halves_it_once_a_second_and_growth_is_slow_from_then_on() -
 
 def test_answers_that_get_slower_end_the_growth() -> None:
     limiter = Limiter(64)
-    limiter.answered(0.001)
+    limiter.answered(0.01)
     before = limiter.limit
     for _ in range(200):
         limiter.answered(0.5)
     assert limiter.limit == before
+
+
+@pytest.mark.parametrize("seconds, most", [(0.001, START), (0.003, START), (0.005, 20), (0.04, 64)])
+def test_no_more_than_bring_what_one_process_can_handle(seconds: float, most: int) -> None:
+    limiter = Limiter(64)
+    for _ in range(300):
+        limiter.answered(seconds)
+    assert limiter.limit == most
 
 
 def test_a_pause_holds_everybody() -> None:
@@ -72,8 +82,8 @@ def test_a_rate_gives_each_request_its_place() -> None:
 def test_slow_requests_of_one_kind_are_no_strain() -> None:
     limiter = Limiter(64)
     for _ in range(START):
-        limiter.answered(0.001, "HEAD")
-        limiter.answered(0.1, "PUT")
+        limiter.answered(0.02, "HEAD")
+        limiter.answered(0.2, "PUT")
     assert limiter.limit == 3 * START
 
 
@@ -88,7 +98,7 @@ def test_connections_may_take_the_time_that_making_them_takes() -> None:
 
 def test_growth_goes_on_after_a_moment_of_strain() -> None:
     limiter = Limiter(64)
-    limiter.answered(0.001)
-    for seconds in (*[0.5] * 20, *[0.001] * 100):
+    limiter.answered(0.02)
+    for seconds in (*[0.5] * 20, *[0.02] * 100):
         limiter.answered(seconds)
     assert limiter.limit == 64
