@@ -12,13 +12,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, ReferenceSyntaxError, RemoteError
 from ..model.descriptor import Digest, Platform
-from .docker_socket import ask, local_socket
+from .docker_socket import Body, ask, local_socket, open_body
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -153,13 +154,10 @@ class DockerEngine:
 
     def images(self) -> list[LocalName]:
         """All images that have a name or a registry digest, the newest first."""
+        path = local_socket(self._environ)
+        answer = ask(path, "images", "json") if path is not None else None
         with self._translated("listing the images of the docker daemon"):
-            found = sorted(self._client.images(), key=lambda entry: -int(entry.get("Created") or 0))
-            names = [
-                LocalName(Digest(entry["Id"]), _named(entry.get("RepoTags")), _named(entry.get("RepoDigests")))
-                for entry in found
-            ]
-        return [name for name in names if name.tags or name.digests]
+            return _local_names(answer[0] if answer is not None else self._client.images())
 
     def tag(self, image: str, name: str, tag: str) -> None:
         """Give an image another name, as `docker tag` does."""
@@ -174,17 +172,27 @@ class DockerEngine:
         The daemon may take minutes before its first byte; `check` is called all the time and may raise to give up.
         """
         attempt = f"saving {reference}"
+        body = self._save_quickly(reference, check)
+        if body is not None:
+            with contextlib.closing(body):
+                yield SaveStream(self, attempt, body.read, body.abort)
+            return
         with self._translated(attempt):
             client = self._client
             url = f"{client.base_url}/v{client.api_version}/images/{reference}/get"
             response = _awaited(lambda: client.get(url, stream=True, timeout=(_ANSWER_SECONDS, None)), check)
-        stream = SaveStream(self, response, attempt)
-        try:
+        with contextlib.closing(response):
             with self._translated(attempt):
                 _raise_for_status(response)
-            yield stream
-        finally:
-            response.close()
+            raw = response.raw
+            # Where urllib3 is older than 2.3, the next bytes from the daemon end it.
+            yield SaveStream(
+                self, attempt, partial(raw.read, decode_content=False), getattr(raw, "shutdown", lambda: None)
+            )
+
+    def _save_quickly(self, reference: str, check: Callable[[], None]) -> Body | None:
+        path = local_socket(self._environ)
+        return open_body(path, "images", reference, "get", check=check) if path is not None else None
 
     def load(self, archive: Readable) -> list[str]:
         """Load an archive, as `docker load` does; gives what the daemon said. Its refusal is a `RemoteError`."""
@@ -201,15 +209,13 @@ class DockerEngine:
 
     @contextmanager
     def _translated(self, attempt: str) -> Iterator[None]:
-        from docker.errors import DockerException
-        from requests import RequestException
-        from urllib3.exceptions import HTTPError
-
         try:
             yield
-        except (DockerException, RequestException, HTTPError, OSError) as error:
-            raise self._failure(error, attempt) from error
-        except (ValueError, KeyError, TypeError, ReferenceSyntaxError) as error:
+        except Exception as error:
+            if isinstance(error, _network_errors()):
+                raise self._failure(error, attempt) from error
+            if not isinstance(error, (ValueError, KeyError, TypeError, ReferenceSyntaxError)):
+                raise
             raise RemoteError(
                 f"{attempt} failed: what answers at {self.address} does not speak as a docker daemon does ({error})"
             ) from error
@@ -246,25 +252,26 @@ class DockerEngine:
 
 
 class SaveStream:
-    """The bytes of a saved image."""
+    """The bytes of a saved image; `read` gives some of them, `shut` breaks off what another thread is reading."""
 
-    def __init__(self, engine: DockerEngine, response: Any, attempt: str) -> None:
-        self._engine, self._response, self._attempt = engine, response, attempt
+    def __init__(
+        self, engine: DockerEngine, attempt: str, read: Callable[[int], bytes], shut: Callable[[], None]
+    ) -> None:
+        self._engine, self._attempt, self._read, self._shut = engine, attempt, read, shut
         self.count = 0
         """Bytes read so far."""
 
     def read(self, size: int, /) -> bytes:
         """At most `size` bytes; none at the end. Raises `RemoteError` when the daemon breaks off."""
         with self._engine._translated(f"{self._attempt}, after {self.count} bytes,"):
-            data: bytes = self._response.raw.read(size, decode_content=False)
+            data = self._read(size)
         self.count += len(data)
         return data
 
     def abort(self) -> None:
         """Break off from another thread or a signal handler."""
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # whatever it was doing, it is over
-            # Where urllib3 is older than 2.3, the next bytes from the daemon end it.
-            getattr(self._response.raw, "shutdown", lambda: None)()
+            self._shut()
 
 
 def _local_image(document: Mapping[str, Any], version: str, info: Callable[[], Mapping[str, Any]]) -> LocalImage:
@@ -280,6 +287,15 @@ def _local_image(document: Mapping[str, Any], version: str, info: Callable[[], M
         _in_containerd(document, version, info),
         document,
     )
+
+
+def _local_names(entries: list[Mapping[str, Any]]) -> list[LocalName]:
+    newest_first = sorted(entries, key=lambda entry: -int(entry.get("Created") or 0))
+    names = [
+        LocalName(Digest(entry["Id"]), _named(entry.get("RepoTags")), _named(entry.get("RepoDigests")))
+        for entry in newest_first
+    ]
+    return [name for name in names if name.tags or name.digests]
 
 
 def _in_containerd(document: Mapping[str, Any], version: str, info: Callable[[], Mapping[str, Any]]) -> bool:
@@ -318,6 +334,14 @@ def _awaited(call: Callable[[], Any], check: Callable[[], None]) -> Any:
 def _chunks(archive: Readable) -> Iterator[bytes]:
     while data := archive.read(1024 * 1024):
         yield data
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    from docker.errors import DockerException
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    return DockerException, RequestException, HTTPError, OSError
 
 
 def _raise_for_status(response: Any) -> None:

@@ -184,7 +184,7 @@ def test_a_daemon_that_dies_midway(tmp_path: Path) -> None:
         with (
             engine_at(own.host) as engine,
             DaemonImage(engine, name) as image,
-            pytest.raises(RemoteError, match=r"saving sha256:.* failed: the connection to the docker daemon") as caught,
+            pytest.raises(RemoteError, match=r"saving .* failed: .* (ends early|broke)") as caught,
         ):
             image.prepare([target], on_event=kill)
     assert caught.value.exit_code == 7
