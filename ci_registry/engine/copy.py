@@ -159,7 +159,8 @@ class ImageCopy:
 
     def __init__(self, run: Run, request: CopyRequest, followed: set[tuple[str, str]] | None = None) -> None:
         self._run, self.request = run, request
-        self._followed = set() if followed is None else followed
+        # Thousands of images live as long as the run: none has more than it needs.
+        self._followed = set() if followed is None and request.referrers else followed
         self.root: Descriptor | None = None
         self.platforms: list[Platform] = []
         self.deliveries = [Delivery(run, destination) for destination in request.destinations]
@@ -194,8 +195,9 @@ class ImageCopy:
         self.root = root
         tag = reference if isinstance(reference, str) else ""
         self._run.event(Event("resolved", source.location.name, root.digest, tag, root.size))
-        with self._run.lock:
-            self._followed.update((root.digest, delivery.where) for delivery in self.deliveries)
+        if self._followed is not None:
+            with self._run.lock:
+                self._followed.update((root.digest, delivery.where) for delivery in self.deliveries)
         wanting = [delivery for delivery in self.deliveries if delivery.error is None]
         checked: Gather[Delivery] = Gather(len(wanting), self._checked, self._run.scheduler.remind)
         for delivery in wanting:
@@ -370,6 +372,7 @@ class ImageCopy:
 
     def _bring_one(self, reference: str | Descriptor, tags: tuple[str, ...], deliveries: Sequence[Delivery]) -> None:
         key = reference if isinstance(reference, str) else reference.digest
+        assert self._followed is not None  # noqa: S101 - referrers are followed only where they are asked for
         with self._run.lock:
             # Lists of referrers are kept by clients, and may lead in a circle.
             deliveries = [delivery for delivery in deliveries if (key, delivery.where) not in self._followed]

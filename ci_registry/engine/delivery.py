@@ -69,6 +69,17 @@ class Node(Waiting):
         self.fail(error.on("target", self._target.location.name))
 
 
+class _Brought(Node):
+    """Stands for every manifest that has arrived: thousands of them need not live as long as the run."""
+
+    def __init__(self) -> None:
+        Waiting.__init__(self)
+        self.done()
+
+
+_THERE = _Brought()
+
+
 class NodeBoard:
     """The nodes of a run by destination and digest, shared by all images, so that a common child is put once."""
 
@@ -84,7 +95,12 @@ class NodeBoard:
             if known is not None:
                 return known, False
             node = self._nodes[key] = Node(run, target)
-            return node, True
+        node.on_end(lambda: self._forget(key), lambda _: None)
+        return node, True
+
+    def _forget(self, key: tuple[str, str, str]) -> None:
+        with self._lock:
+            self._nodes[key] = _THERE
 
 
 class Delivery(Waiting):
@@ -225,7 +241,7 @@ class Delivery(Waiting):
             return len(self.tags_set)
 
     def _end_well(self) -> None:
-        self._manifest = None
+        self._manifest = self.root_node = None
         self.done()
 
     def _task(self, action: Callable[[], None]) -> None:

@@ -33,6 +33,8 @@ __all__ = [
     "shown_place",
 ]
 
+_LEFT_OUT = frozenset({RECORD_TYPE})
+
 
 class Landing(Struct, frozen=True):
     """Where one image is to go: a repository, and the tags it gets there."""
@@ -169,7 +171,7 @@ def _request(order: CopyOrder, opened: Opened, destinations: Sequence[Destinatio
         destinations,
         platform=order.platform,
         referrers=order.referrers,
-        without_artifact_types=frozenset({RECORD_TYPE}),
+        without_artifact_types=_LEFT_OUT,
         failures=opened.failures,
     )
 

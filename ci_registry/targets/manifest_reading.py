@@ -136,6 +136,7 @@ class ManifestReading:
             manifest = replace(manifest, descriptor=replace(manifest.descriptor, digest=digest))
         with self._lock:
             _put(self._recent, digest, manifest, _RECENT)
+            self._unread.pop(digest, None)  # not before: others may be asking for it
         return manifest
 
 
