@@ -19,7 +19,7 @@ __all__ = ["ROWS"]
 
 LAYERS = 3
 LAYER_BYTES = 100 * MIB
-ROUNDS = 3
+ROUNDS = 5
 UNCHANGED_RUNS = 3
 """In each round: these take a tenth of a second and less, so three in all would say little."""
 _BLOCK_PARTS = 64
