@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test test-deps check trust bench bench-full clean
+.PHONY: help venv demo test test-deps check trust bench-program bench bench-full clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile

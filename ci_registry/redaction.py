@@ -82,9 +82,10 @@ class Redactor:
         for form, expression in self._known:
             if form in text:
                 text = re.sub(expression, MASK, text)
-        lower = text.lower()
+        # Of ASCII alone: other letters are taken for some of these too where case does not count, as the long s is.
+        lower = text.lower() if text.isascii() else None
         for marks, expression, replacement in _BY_PLACE:
-            if any(mark in lower for mark in marks):
+            if lower is None or any(mark in lower for mark in marks):
                 text = re.sub(expression, replacement, text)
         return text
 

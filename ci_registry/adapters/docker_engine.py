@@ -12,14 +12,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from ..errors import AccessError, CiRegistryError, ConfigError, NotFoundError, ReferenceSyntaxError, RemoteError
 from ..model.descriptor import Digest, Platform
-from .docker_socket import Body, ask, local_socket, open_body
+from .docker_socket import ask, local_socket, open_body
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -127,6 +127,14 @@ class DockerEngine:
             settings["tls"] = context.TLSConfig
         return settings
 
+    @cached_property
+    def _local_socket(self) -> str | None:
+        return local_socket(self._environ)
+
+    def _ask(self, *words: str) -> tuple[Any, str] | None:
+        """A clear answer of a local daemon, had without the SDK."""
+        return ask(self._local_socket, *words) if self._local_socket is not None else None
+
     # -- images --------------------------------------------------------------------------------------------------
 
     def inspect(self, reference: str) -> LocalImage:
@@ -141,21 +149,19 @@ class DockerEngine:
 
     def _inspect_quickly(self, reference: str) -> LocalImage | None:
         """Without the SDK, where the daemon's socket is here and the answer is clear."""
-        path = local_socket(self._environ)
-        answer = ask(path, "images", reference, "json") if path is not None else None
-        if path is None or answer is None:
+        answer = self._ask("images", reference, "json")
+        if answer is None:
             return None
         try:
-            found = _local_image(*answer, lambda: (ask(path, "info") or ({}, ""))[0])
+            found = _local_image(*answer, lambda: (self._ask("info") or ({}, ""))[0])
         except (ValueError, KeyError, TypeError, ReferenceSyntaxError):
             return None
-        self.address = f"unix://{path}"
+        self.address = f"unix://{self._local_socket}"
         return found
 
     def images(self) -> list[LocalName]:
         """All images that have a name or a registry digest, the newest first."""
-        path = local_socket(self._environ)
-        answer = ask(path, "images", "json") if path is not None else None
+        answer = self._ask("images", "json")
         with self._translated("listing the images of the docker daemon"):
             return _local_names(answer[0] if answer is not None else self._client.images())
 
@@ -172,7 +178,8 @@ class DockerEngine:
         The daemon may take minutes before its first byte; `check` is called all the time and may raise to give up.
         """
         attempt = f"saving {reference}"
-        body = self._save_quickly(reference, check)
+        socket_path = self._local_socket
+        body = open_body(socket_path, "images", reference, "get", check=check) if socket_path is not None else None
         if body is not None:
             with contextlib.closing(body):
                 yield SaveStream(self, attempt, body.read, body.abort)
@@ -189,10 +196,6 @@ class DockerEngine:
             yield SaveStream(
                 self, attempt, partial(raw.read, decode_content=False), getattr(raw, "shutdown", lambda: None)
             )
-
-    def _save_quickly(self, reference: str, check: Callable[[], None]) -> Body | None:
-        path = local_socket(self._environ)
-        return open_body(path, "images", reference, "get", check=check) if path is not None else None
 
     def load(self, archive: Readable) -> list[str]:
         """Load an archive, as `docker load` does; gives what the daemon said. Its refusal is a `RemoteError`."""

@@ -59,8 +59,8 @@ def _has_context(environ: Mapping[str, str]) -> bool:
 
 
 def ask(path: str, *words: str) -> tuple[Any, str] | None:
-    """What the daemon answers to GET of these words as a path, and its API version; None when it does not simply
-    answer. Most answers are an object of JSON, lists are lists."""
+    """What the daemon answers to GET of these words as a path, an object or array of JSON, and its API version; None
+    when it does not simply answer."""
     try:
         head, _, body = _exchange(path, words).partition(_END)
         document = json.loads(body) if _is_good(head) else None

@@ -86,6 +86,8 @@ def test_the_longer_of_two_secrets_goes_first() -> None:
         ("https://blob/x?sv=1&sig=a%2Bb", "https://blob/x?sv=1&sig=***"),
         ('{"access_token": "a\\"b", "expires_in": 60}', '{"access_token": "***", "expires_in": 60}'),
         ('{"ServerURL":"h","Username":"u","Secret":"s"}', '{"ServerURL":"h","Username":"u","Secret":"***"}'),
+        ("Authorızation: Basic dXNlcjpwYXNz", "Authorızation: Basic ***"),  # these letters count as i and s
+        ("baſic dXNlcjpwYXNzd29yZDEyMw==", "baſic ***"),
     ],
 )  # fmt: skip
 def test_what_looks_like_a_secret_by_its_place_is_masked(text: str, shown: str) -> None:

@@ -76,8 +76,9 @@ def test_it_says_what_the_sdk_says(dockerd: Dockerd, monkeypatch: pytest.MonkeyP
         names = known(engine)
         with engine.save(image) as stream:
             saved = read_all(stream)
-        monkeypatch.setattr(docker_engine, "local_socket", lambda _: None)
-        assert known(engine) == names  # and the SDK is loaded from here on
+    monkeypatch.setattr(docker_engine, "local_socket", lambda _: None)  # what is left is the SDK
+    with contextlib.closing(DockerEngine({"DOCKER_HOST": dockerd.host})) as engine:
+        assert known(engine) == names
         with engine.save(image) as stream:
             assert read_all(stream) == saved
         assert engine.inspect("quick/app:1") == quick
